@@ -1,0 +1,1 @@
+"""The profile of a lab (cameras, IMUs, radars, subject) and the solvers that fill it."""

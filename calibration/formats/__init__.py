@@ -1,0 +1,1 @@
+"""Calibration files of other software, read and written."""

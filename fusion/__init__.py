@@ -1,0 +1,1 @@
+"""What Kinefuse computes, without a clock, socket, file or thread: records, body, estimators, filter, fit."""

@@ -1,0 +1,1 @@
+"""The skeleton: segments, joints, coordinates, lengths, landmarks on it, and its kinematics."""

@@ -1,0 +1,1 @@
+"""One folder a modality: from what a sensor sent to what the filter can use."""

@@ -1,0 +1,1 @@
+"""From pictures to landmarks, and from landmarks in several views to people."""

@@ -1,0 +1,1 @@
+"""One error-state filter a person, whose update is the skeletal fit."""

@@ -1,0 +1,1 @@
+"""Rotations, cameras and small linear algebra, as numba kernels with plain-numpy checks in the tests."""

@@ -1,0 +1,273 @@
+"""What travels between nodes: frozen, typed, stamped records.
+
+Every record carries two times in integer nanoseconds on the session clock:
+``measured_ns``, when the world was so, and ``received_ns``, when the first node
+of this software held the bytes. Arrays are plain numpy; each field says its
+shape, unit and frame. Shapes use P people, K landmarks, J joints (one per
+segment), N points, M sensors, T samples.
+
+Frames: *world* is right-handed, Z up, metres; *camera* is OpenCV (x right,
+y down, z forward); *radar* has x right, y forward, z up; an IMU's *sensor*
+frame is what its maker prints on the case. Quaternions are wxyz, Hamilton,
+``q_a_from_b``.
+
+A record is checked once, where it is made from untrusted bytes (the codec), by
+``validate``; code in between may trust it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+UInt8 = NDArray[np.uint8]
+Array = NDArray[Any]
+
+
+def array_field(dtype: Any, *shape: str | int) -> Any:
+    """Declare an array field: its dtype and its shape, a name for a free length.
+
+    The same name within one record stands for the same length. ``...`` at the
+    end is not needed: images use explicit names too.
+    """
+    return field(metadata={"dtype": np.dtype(dtype), "shape": shape})
+
+
+class RecordError(ValueError):
+    """A record whose fields contradict their declaration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Record:
+    """Base of all records: the two times."""
+
+    kind: ClassVar[str] = ""
+
+    measured_ns: int
+    received_ns: int
+
+    def validate(self) -> None:
+        """Check dtypes and shapes against the declaration.
+
+        Raises:
+            RecordError: naming the field, what it has and what it should have.
+        """
+        lengths: dict[str, int] = {}
+        for item in fields(self):
+            declared = item.metadata.get("shape")
+            if declared is not None:
+                _check_array(self.kind, item.name, getattr(self, item.name), item.metadata, lengths)
+
+
+def _check_array(kind: str, name: str, value: Any, meta: Any, lengths: dict[str, int]) -> None:
+    if not isinstance(value, np.ndarray) or value.dtype != meta["dtype"]:
+        have = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise RecordError(f"{kind}.{name}: dtype {have}, expected {meta['dtype']}")
+    shape = meta["shape"]
+    if value.ndim != len(shape):
+        raise RecordError(f"{kind}.{name}: shape {value.shape}, expected {shape}")
+    for have, want in zip(value.shape, shape, strict=True):
+        expected = lengths.setdefault(want, have) if isinstance(want, str) else want
+        if have != expected:
+            raise RecordError(f"{kind}.{name}: shape {value.shape}, expected {shape} with {want} = {expected}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Image(Record):
+    """One picture of one camera, as pixels or as JPEG bytes."""
+
+    kind: ClassVar[str] = "image"
+
+    camera: str
+    index: int
+    """Frame number at the source, from 0; a gap is a frame lost at the source."""
+    width: int
+    height: int
+    encoding: str
+    """``bgr8`` (data is height*width*3 bytes, row major) or ``jpeg``."""
+    data: UInt8 = array_field(np.uint8, "bytes")
+
+    def validate(self) -> None:
+        Record.validate(self)
+        if self.encoding not in ("bgr8", "jpeg"):
+            raise RecordError(f"image.encoding: {self.encoding!r}, allowed: bgr8, jpeg")
+        if self.encoding == "bgr8" and self.data.size != self.width * self.height * 3:
+            raise RecordError(f"image.data: {self.data.size} bytes for {self.width}x{self.height} bgr8")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Landmarks2D(Record):
+    """The people one detector found in one picture, in detector order."""
+
+    kind: ClassVar[str] = "landmarks"
+
+    camera: str
+    landmark_set: str
+    """Name in ``fusion.body.catalog``."""
+    image_width: int
+    image_height: int
+    pixels: Float32 = array_field(np.float32, "people", "landmarks", 2)
+    """Distorted pixel coordinates [P, K, 2] of the full picture; NaN where not seen."""
+    scores: Float32 = array_field(np.float32, "people", "landmarks")
+    """Visibility or confidence in 0..1; 0 where not seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Landmarks3D(Record):
+    """World positions of named landmarks of several people (a depth camera, markers, a network)."""
+
+    kind: ClassVar[str] = "landmarks3d"
+
+    source: str
+    landmark_set: str
+    positions_m: Float32 = array_field(np.float32, "people", "landmarks", 3)
+    """World metres [P, K, 3]; NaN where not seen."""
+    sigmas_m: Float32 = array_field(np.float32, "people", "landmarks")
+    """One standard deviation, isotropic, metres."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InertialSamples(Record):
+    """A batch of samples of one driver's sensors; ``measured_ns`` is the newest sample's."""
+
+    kind: ClassVar[str] = "samples"
+
+    sensors: tuple[str, ...]
+    """Placement of each sensor: a segment name; M entries."""
+    times_ns: Int64 = array_field(np.int64, "samples")
+    specific_force_m_s2: Float32 = array_field(np.float32, "samples", "sensors", 3)
+    """Sensor frame; +9.81 up at rest; NaN where a sample is missing."""
+    angular_rate_rad_s: Float32 = array_field(np.float32, "samples", "sensors", 3)
+    """Sensor frame; NaN where a sample is missing."""
+    magnetic_field_ut: Float32 = array_field(np.float32, "samples", "sensors", 3)
+    """Sensor frame; NaN without a magnetometer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadarPoints(Record):
+    """One radar frame: detections in the radar frame."""
+
+    kind: ClassVar[str] = "points"
+
+    radar: str
+    frame: int
+    """The sensor's own frame counter; a gap is a lost frame."""
+    positions_m: Float32 = array_field(np.float32, "points", 3)
+    """Radar frame."""
+    radial_velocities_m_s: Float32 = array_field(np.float32, "points")
+    """+ is receding."""
+    snrs_db: Float32 = array_field(np.float32, "points")
+    """NaN where the sensor gives none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class People(Record):
+    """The tracked people at one time: the state of each one's skeleton."""
+
+    kind: ClassVar[str] = "people"
+
+    skeleton: str
+    """Name in ``fusion.body.catalog``; J is its number of segments, a joint sits at a segment's origin."""
+    ids: Int64 = array_field(np.int64, "people")
+    """Stable while a person is tracked, never used again in a session."""
+    positions_m: Float32 = array_field(np.float32, "people", "joints", 3)
+    """World position of each segment's origin (its joint)."""
+    q_world_from_segment: Float32 = array_field(np.float32, "people", "joints", 4)
+    velocities_m_s: Float32 = array_field(np.float32, "people", "joints", 3)
+    """World velocity of each segment's origin."""
+    angular_rates_rad_s: Float32 = array_field(np.float32, "people", "joints", 3)
+    """World angular rate of each segment."""
+    covariances_m2: Float32 = array_field(np.float32, "people", "joints", 3, 3)
+    """World covariance of each joint position."""
+    measured: UInt8 = array_field(np.uint8, "people", "joints")
+    """1 where a sensor has constrained the joint lately, 0 where it is inferred."""
+    coordinates: Float32 = array_field(np.float32, "people", "coordinates")
+    """Generalised coordinates (order: ``fusion.body.skeleton.COORDINATE_NAMES``; metres, radians)."""
+    lengths_m: Float32 = array_field(np.float32, "people", "lengths")
+    """Body proportions (order: ``fusion.body.skeleton.LENGTH_NAMES``)."""
+    lengths_locked: UInt8 = array_field(np.uint8, "people")
+    """1 once the lengths are constant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Truth(Record):
+    """A simulator's or a reference system's own answer, for evaluation only."""
+
+    kind: ClassVar[str] = "truth"
+
+    skeleton: str
+    ids: Int64 = array_field(np.int64, "people")
+    positions_m: Float32 = array_field(np.float32, "people", "joints", 3)
+    q_world_from_segment: Float32 = array_field(np.float32, "people", "joints", 4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tick(Record):
+    """The session clock passing ``measured_ns`` without any other news (replay, simulation)."""
+
+    kind: ClassVar[str] = "tick"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamEnd(Record):
+    """The last record of a source that has no more to say (a file's end)."""
+
+    kind: ClassVar[str] = "end"
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Annotation(Record):
+    """A person's remark on the session, or a mark set by software."""
+
+    kind: ClassVar[str] = "annotation"
+
+    text: str
+    author: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Document(Record):
+    """A text that describes the session: the graph, the profile, software versions."""
+
+    kind: ClassVar[str] = "document"
+
+    name: str
+    """``graph``, ``profile``, ``versions``."""
+    media_type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Health(Record):
+    """How a node and its streams are doing, once or twice a second."""
+
+    kind: ClassVar[str] = "health"
+
+    node: str
+    state: str
+    """``starting``, ``running``, ``restarting``, ``stopped``, ``failed``."""
+    restarts: int
+    pid: int
+    topics: tuple[str, ...]
+    """Topics that the node publishes (``out``) and takes (``in``), S entries."""
+    directions: tuple[str, ...]
+    rates_hz: Float64 = array_field(np.float64, "streams")
+    """Records a second over the last report period."""
+    ages_s: Float64 = array_field(np.float64, "streams")
+    """Time since the last record; NaN before the first."""
+    counts: Int64 = array_field(np.int64, "streams")
+    drops: Int64 = array_field(np.int64, "streams")
+    """Records lost in transport or discarded by the queue rule, in all."""
+    errors: Int64 = array_field(np.int64, "streams")
+    """Messages that could not be decoded, in all."""
+    counters: dict[str, float] = field(default_factory=dict)
+    """The node's own figures, e.g. ``refused_late``, ``step_ms``."""

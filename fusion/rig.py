@@ -1,0 +1,158 @@
+"""The lab as the filter must know it: where each sensor is and how it sees.
+
+A ``Rig`` is what a profile file holds (``calibration.profile`` reads and writes
+it). Values are checked when the objects are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fusion.records import Float64
+
+
+class RigError(ValueError):
+    """A calibration value that cannot be: the message names it and what would be allowed."""
+
+
+def _checked(name: str, value: Float64, shape: tuple[int, ...]) -> Float64:
+    array = np.ascontiguousarray(value, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise RigError(f"{name}: expected {shape} finite numbers, have {np.asarray(value).tolist()}")
+    return array
+
+
+def _checked_rotation(name: str, value: Float64) -> Float64:
+    matrix = _checked(name, value, (3, 3))
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-3 or np.linalg.det(matrix) < 0:
+        raise RigError(f"{name}: not a right-handed rotation: {matrix.tolist()}")
+    return matrix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Camera:
+    """A pinhole camera with OpenCV distortion: ``x_camera = r_camera_from_world @ x_world + t_camera_from_world_m``."""
+
+    name: str
+    width: int
+    height: int
+    matrix: Float64
+    """K, 3x3, pixels."""
+    distortion: Float64 = field(default_factory=lambda: np.zeros(5))
+    """k1 k2 p1 p2 k3 (OpenCV order), or k1 k2 k3 k4 0 when ``fisheye``."""
+    fisheye: bool = False
+    r_camera_from_world: Float64
+    t_camera_from_world_m: Float64
+    delay_s: float = 0.0
+    """How much earlier the exposure was than the stamp says (exposure and transport)."""
+    residual_px: float = float("nan")
+    """Reprojection error that the calibration reported."""
+
+    def __post_init__(self) -> None:
+        place = f"camera {self.name}"
+        if self.width <= 0 or self.height <= 0:
+            raise RigError(f"{place}: size {self.width}x{self.height}, expected positive pixels")
+        object.__setattr__(self, "matrix", _checked(f"{place}: matrix", self.matrix, (3, 3)))
+        if self.matrix[0, 0] <= 0 or self.matrix[1, 1] <= 0:
+            raise RigError(f"{place}: focal lengths {self.matrix[0, 0]}, {self.matrix[1, 1]}, expected > 0")
+        distortion = np.zeros(5)
+        given = np.asarray(self.distortion, dtype=np.float64).ravel()
+        if given.size > 5:
+            raise RigError(f"{place}: {given.size} distortion coefficients, expected at most 5")
+        distortion[: given.size] = given
+        object.__setattr__(self, "distortion", _checked(f"{place}: distortion", distortion, (5,)))
+        rotation = _checked_rotation(f"{place}: rotation", self.r_camera_from_world)
+        object.__setattr__(self, "r_camera_from_world", rotation)
+        translation = _checked(f"{place}: translation", self.t_camera_from_world_m, (3,))
+        object.__setattr__(self, "t_camera_from_world_m", translation)
+
+    @property
+    def centre_world_m(self) -> Float64:
+        """Optical centre [3] in the world."""
+        return -self.r_camera_from_world.T @ self.t_camera_from_world_m
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ImuMount:
+    """How an IMU sits on a segment."""
+
+    segment: str
+    q_segment_from_sensor: Float64 = field(default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0]))
+    """wxyz."""
+    lever_arm_m: Float64 = field(default_factory=lambda: np.zeros(3))
+    """Sensor position from the segment's origin, segment frame."""
+
+    def __post_init__(self) -> None:
+        quaternion = _checked(f"imu {self.segment}: q_segment_from_sensor", self.q_segment_from_sensor, (4,))
+        norm = float(np.linalg.norm(quaternion))
+        if abs(norm - 1.0) > 1e-2:
+            raise RigError(f"imu {self.segment}: quaternion norm {norm:.3f}, expected 1")
+        object.__setattr__(self, "q_segment_from_sensor", quaternion / norm)
+        object.__setattr__(self, "lever_arm_m", _checked(f"imu {self.segment}: lever_arm_m", self.lever_arm_m, (3,)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadarMount:
+    """Where a radar is: ``x_world = r_world_from_radar @ x_radar + position_world_m``."""
+
+    name: str
+    r_world_from_radar: Float64
+    position_world_m: Float64
+    azimuth_fov_rad: float = 1.0
+    """Half the field of view, left to right."""
+    elevation_fov_rad: float = 0.35
+    range_max_m: float = 6.0
+
+    def __post_init__(self) -> None:
+        rotation = _checked_rotation(f"radar {self.name}: rotation", self.r_world_from_radar)
+        object.__setattr__(self, "r_world_from_radar", rotation)
+        position = _checked(f"radar {self.name}: position", self.position_world_m, (3,))
+        object.__setattr__(self, "position_world_m", position)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Subject:
+    """What is known of a wearer beforehand; None where nothing is."""
+
+    name: str = ""
+    stature_m: float | None = None
+    lengths_m: Float64 | None = None
+    """Order of ``fusion.body.skeleton.LENGTH_NAMES``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rig:
+    """All sensors of a lab. Names are unique within a kind."""
+
+    cameras: tuple[Camera, ...] = ()
+    imus: tuple[ImuMount, ...] = ()
+    radars: tuple[RadarMount, ...] = ()
+    subject: Subject = field(default_factory=Subject)
+
+    def __post_init__(self) -> None:
+        for kind, names in (
+            ("camera", [camera.name for camera in self.cameras]),
+            ("imu", [imu.segment for imu in self.imus]),
+            ("radar", [radar.name for radar in self.radars]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise RigError(f"{kind} {', '.join(twice)}: named twice")
+
+    def camera(self, name: str) -> Camera:
+        """The camera of that name.
+
+        Raises:
+            RigError: naming the cameras that there are.
+        """
+        for camera in self.cameras:
+            if camera.name == name:
+                return camera
+        known = ", ".join(camera.name for camera in self.cameras) or "none"
+        raise RigError(f"camera {name!r} is not in the profile; it has: {known}")
+
+    def with_cameras(self, cameras: tuple[Camera, ...]) -> Rig:
+        """The same rig with other cameras."""
+        return replace(self, cameras=cameras)

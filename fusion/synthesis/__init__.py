@@ -1,0 +1,1 @@
+"""Sensors made from motion: the wearer, cameras, IMUs and radars of the simulator."""

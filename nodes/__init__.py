@@ -1,0 +1,1 @@
+"""What touches the world: devices, transport, graphs, sessions and the command line."""

@@ -1,0 +1,1 @@
+"""Graph files, the launcher, the supervisor and the session clock."""

@@ -1,0 +1,60 @@
+"""The one table of streams: what each carries, how it queues, whether it is logged.
+
+A topic is ``NODE/STREAM``: the node that publishes it and one name of this
+table. Codec, bus, recorder, health and the README's table follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fusion import records
+from fusion.records import Record
+
+Queue = Literal["latest", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One row of the table."""
+
+    name: str
+    record: type[Record]
+    queue: Queue
+    """``latest``: a reader that falls behind gets the newest only, what it skipped is counted.
+    ``all``: every record, in order; a loss is counted and published."""
+    logged: bool
+    """Whether a recorder takes it without being asked."""
+    about: str
+
+
+STREAMS: dict[str, Stream] = {
+    stream.name: stream
+    for stream in (
+        Stream("image", records.Image, "latest", False, "camera pictures"),
+        Stream("landmarks", records.Landmarks2D, "all", True, "2D landmarks per picture"),
+        Stream("landmarks3d", records.Landmarks3D, "all", True, "3D landmarks in the world"),
+        Stream("samples", records.InertialSamples, "all", True, "inertial samples"),
+        Stream("points", records.RadarPoints, "all", True, "radar detections"),
+        Stream("people", records.People, "all", True, "the fused skeletons"),
+        Stream("truth", records.Truth, "all", True, "a simulator's own answer"),
+        Stream("tick", records.Tick, "all", True, "time passing without other news"),
+        Stream("end", records.StreamEnd, "all", True, "a source's last word"),
+        Stream("annotation", records.Annotation, "all", True, "remarks on the session"),
+        Stream("document", records.Document, "all", True, "graph, profile, versions"),
+        Stream("health", records.Health, "all", True, "state of nodes and streams"),
+    )
+}
+
+
+def split_topic(topic: str) -> tuple[str, Stream]:
+    """Split ``NODE/STREAM``.
+
+    Raises:
+        ValueError: if the topic is not of that form or names no known stream.
+    """
+    node, _, name = topic.rpartition("/")
+    if not node or name not in STREAMS:
+        raise ValueError(f"topic {topic!r}: expected NODE/STREAM with STREAM one of {', '.join(STREAMS)}")
+    return node, STREAMS[name]

@@ -1,0 +1,1 @@
+"""The viewer: view models without Qt, and the pyqtgraph widgets."""

@@ -1,0 +1,1 @@
+"""Pyqtgraph widgets that draw the view models."""
