@@ -1,0 +1,191 @@
+"""Pinhole projection with OpenCV distortion, its inverse and its Jacobian.
+
+Source of the model: OpenCV, "Camera Calibration and 3D Reconstruction"
+(calib3d): radial k1 k2 k3 and tangential p1 p2; the fisheye model is Kannala and
+Brandt, "A generic camera model", TPAMI 28(8), 2006, eq. 6.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from fusion.records import Float64
+from fusion.rig import Camera
+
+NEAR_M = 0.05
+"""Points nearer to the image plane than this have no usable projection."""
+
+_UNDISTORT_STEPS = 20
+_UNDISTORT_TOLERANCE = 1e-12
+
+
+class CameraArrays(NamedTuple):
+    """A camera as the kernels take it."""
+
+    rotation: Float64
+    """[3, 3] camera from world."""
+    translation: Float64
+    """[3] m."""
+    intrinsics: Float64
+    """fx, skew, cx, fy, cy [5], px."""
+    distortion: Float64
+    """[5]."""
+    fisheye: bool
+
+
+def camera_arrays(camera: Camera) -> CameraArrays:
+    """Arrays of a camera for the kernels."""
+    k = camera.matrix
+    return CameraArrays(
+        rotation=np.ascontiguousarray(camera.r_camera_from_world),
+        translation=np.ascontiguousarray(camera.t_camera_from_world_m),
+        intrinsics=np.array([k[0, 0], k[0, 1], k[0, 2], k[1, 1], k[1, 2]]),
+        distortion=np.ascontiguousarray(camera.distortion),
+        fisheye=camera.fisheye,
+    )
+
+
+@njit(cache=True)
+def distort(distortion: Float64, fisheye: bool, x: float, y: float, out: Float64) -> None:
+    """Distorted normalised coordinates and their Jacobian.
+
+    Args:
+        distortion: [5].
+        fisheye: which model.
+        x: undistorted normalised x (X/Z).
+        y: undistorted normalised y.
+        out: [6] = xd, yd, dxd/dx, dxd/dy, dyd/dx, dyd/dy.
+    """
+    r2 = x * x + y * y
+    if fisheye:
+        r = math.sqrt(r2)
+        if r < 1e-9:
+            out[0], out[1], out[2], out[3], out[4], out[5] = x, y, 1.0, 0.0, 0.0, 1.0
+            return
+        angle = math.atan(r)
+        a2 = angle * angle
+        k1, k2, k3, k4 = distortion[0], distortion[1], distortion[2], distortion[3]
+        bent = angle * (1.0 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
+        slope = 1.0 + a2 * (3.0 * k1 + a2 * (5.0 * k2 + a2 * (7.0 * k3 + a2 * 9.0 * k4)))
+        scale = bent / r
+        # d(scale)/dr / r, so that the Jacobian is scale*I + s*[x y]^T[x y].
+        s = (slope / (1.0 + r2) - scale) / r2
+        out[0] = scale * x
+        out[1] = scale * y
+        out[2] = scale + s * x * x
+        out[3] = s * x * y
+        out[4] = out[3]
+        out[5] = scale + s * y * y
+        return
+    k1, k2, p1, p2, k3 = distortion[0], distortion[1], distortion[2], distortion[3], distortion[4]
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = 2.0 * (k1 + r2 * (2.0 * k2 + r2 * 3.0 * k3))
+    out[0] = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
+    out[1] = y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y
+    out[2] = radial + slope * x * x + 2.0 * p1 * y + 6.0 * p2 * x
+    out[3] = slope * x * y + 2.0 * p1 * x + 2.0 * p2 * y
+    out[4] = out[3]
+    out[5] = radial + slope * y * y + 6.0 * p1 * y + 2.0 * p2 * x
+
+
+@njit(cache=True)
+def project_point(camera: CameraArrays, point: Float64, pixel: Float64, jacobian: Float64) -> float:
+    """Project one world point.
+
+    Args:
+        camera: arrays of the camera.
+        point: [3] world, m.
+        pixel: out [2] distorted pixel.
+        jacobian: out [2, 3] d pixel / d point, px/m.
+
+    Returns:
+        Depth along the optical axis in m; where it is below ``NEAR_M``, or where the
+        distortion model folds back on itself, -1 and the outputs mean nothing.
+    """
+    r = camera.rotation
+    x = r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2] + camera.translation[0]
+    y = r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2] + camera.translation[1]
+    z = r[2, 0] * point[0] + r[2, 1] * point[1] + r[2, 2] * point[2] + camera.translation[2]
+    if z < NEAR_M:
+        return -1.0
+    bent = np.empty(6)
+    u, v = x / z, y / z
+    distort(camera.distortion, camera.fisheye, u, v, bent)
+    # Far off the axis a fitted polynomial turns round: a point there would land inside the picture.
+    if bent[2] * bent[5] - bent[3] * bent[4] <= 0.0 or bent[2] <= 0.0:
+        return -1.0
+    fx, skew, cx, fy, cy = camera.intrinsics
+    pixel[0] = fx * bent[0] + skew * bent[1] + cx
+    pixel[1] = fy * bent[1] + cy
+    for i in range(3):
+        du = (r[0, i] - u * r[2, i]) / z
+        dv = (r[1, i] - v * r[2, i]) / z
+        dx = bent[2] * du + bent[3] * dv
+        dy = bent[4] * du + bent[5] * dv
+        jacobian[0, i] = fx * dx + skew * dy
+        jacobian[1, i] = fy * dy
+    return float(z)
+
+
+@njit(cache=True)
+def _project_many(camera: CameraArrays, points: Float64, pixels: Float64, depths: Float64) -> None:
+    jacobian = np.empty((2, 3))
+    for n in range(points.shape[0]):
+        depths[n] = project_point(camera, points[n], pixels[n], jacobian)
+        if not depths[n] > 0.0:
+            pixels[n, 0] = np.nan
+            pixels[n, 1] = np.nan
+
+
+def project(points_world_m: Float64, camera: Camera) -> tuple[Float64, Float64]:
+    """Project world points.
+
+    Args:
+        points_world_m: [N, 3].
+        camera: the camera.
+
+    Returns:
+        Distorted pixels [N, 2] (NaN behind or beside the camera) and depths [N] in m.
+    """
+    points = np.ascontiguousarray(points_world_m, dtype=np.float64)
+    pixels, depths = np.empty((len(points), 2)), np.empty(len(points))
+    _project_many(camera_arrays(camera), points, pixels, depths)
+    return pixels, depths
+
+
+@njit(cache=True)
+def _undistort_many(camera: CameraArrays, pixels: Float64, out: Float64) -> None:
+    bent = np.empty(6)
+    fx, skew, cx, fy, cy = camera.intrinsics
+    for n in range(pixels.shape[0]):
+        yd = (pixels[n, 1] - cy) / fy
+        xd = (pixels[n, 0] - cx - skew * yd) / fx
+        x, y = xd, yd
+        for _ in range(_UNDISTORT_STEPS):
+            distort(camera.distortion, camera.fisheye, x, y, bent)
+            ex, ey = xd - bent[0], yd - bent[1]
+            determinant = bent[2] * bent[5] - bent[3] * bent[4]
+            if not determinant > 1e-6:
+                x, y = np.nan, np.nan
+                break
+            x += (bent[5] * ex - bent[3] * ey) / determinant
+            y += (bent[2] * ey - bent[4] * ex) / determinant
+            if ex * ex + ey * ey < _UNDISTORT_TOLERANCE**2:
+                break
+        out[n, 0] = x
+        out[n, 1] = y
+
+
+def undistort(pixels: Float64, camera: Camera) -> Float64:
+    """Normalised image coordinates (X/Z, Y/Z) [N, 2] of distorted pixels [N, 2], by Newton's method.
+
+    NaN pixels, and pixels that no point projects to, give NaN.
+    """
+    pixels = np.ascontiguousarray(pixels, dtype=np.float64)
+    out = np.empty_like(pixels)
+    _undistort_many(camera_arrays(camera), pixels, out)
+    return out
