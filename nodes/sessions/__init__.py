@@ -1,0 +1,1 @@
+"""Session files (MCAP): writing, reading, repair, import."""
