@@ -1,0 +1,1 @@
+"""Pictures from outside: files, folders, devices and network streams."""
