@@ -19,8 +19,10 @@ from fusion.rig import Camera
 NEAR_M = 0.05
 """Points nearer to the image plane than this have no usable projection."""
 
-_UNDISTORT_STEPS = 20
+_UNDISTORT_STEPS = 50
 _UNDISTORT_TOLERANCE = 1e-12
+_LEAST_DETERMINANT = 1e-6
+"""Newton's method stops short of where the distortion folds."""
 
 
 class CameraArrays(NamedTuple):
@@ -35,6 +37,27 @@ class CameraArrays(NamedTuple):
     distortion: Float64
     """[5]."""
     fisheye: bool
+    reach_squared: float
+    """Largest x^2 + y^2 (undistorted, normalised) that the distortion model is good for; see ``_reach_squared``."""
+
+
+def _reach_squared(distortion: Float64, fisheye: bool) -> float:
+    """Where the radial polynomial first stops growing: beyond, it folds the scene back into the picture.
+
+    A local test of the Jacobian is not enough, for a polynomial can turn twice
+    and then grows again, with far points landing inside the picture.
+    """
+    k1, k2, third, fourth, k3 = distortion
+    slope = [9.0 * fourth, 7.0 * third, 5.0 * k2, 3.0 * k1, 1.0] if fisheye else [7.0 * k3, 5.0 * k2, 3.0 * k1, 1.0]
+    roots = np.roots(slope)
+    turns = roots.real[(roots.imag == 0.0) & (roots.real > 0.0)]
+    if not turns.size:
+        return math.inf
+    first = float(turns.min())
+    if not fisheye:
+        return first
+    angle = math.sqrt(first)
+    return math.tan(angle) ** 2 if angle < 0.5 * math.pi else math.inf
 
 
 def camera_arrays(camera: Camera) -> CameraArrays:
@@ -46,6 +69,7 @@ def camera_arrays(camera: Camera) -> CameraArrays:
         intrinsics=np.array([k[0, 0], k[0, 1], k[0, 2], k[1, 1], k[1, 2]]),
         distortion=np.ascontiguousarray(camera.distortion),
         fisheye=camera.fisheye,
+        reach_squared=_reach_squared(camera.distortion, camera.fisheye),
     )
 
 
@@ -103,20 +127,24 @@ def project_point(camera: CameraArrays, point: Float64, pixel: Float64, jacobian
         jacobian: out [2, 3] d pixel / d point, px/m.
 
     Returns:
-        Depth along the optical axis in m; where it is below ``NEAR_M``, or where the
-        distortion model folds back on itself, -1 and the outputs mean nothing.
+        Depth along the optical axis in m; where it is below ``NEAR_M``, where the
+        distortion model folds back on itself, or where the point is not finite, -1 and
+        the outputs mean nothing.
     """
     r = camera.rotation
     x = r[0, 0] * point[0] + r[0, 1] * point[1] + r[0, 2] * point[2] + camera.translation[0]
     y = r[1, 0] * point[0] + r[1, 1] * point[1] + r[1, 2] * point[2] + camera.translation[1]
     z = r[2, 0] * point[0] + r[2, 1] * point[1] + r[2, 2] * point[2] + camera.translation[2]
-    if z < NEAR_M:
+    # Conditions are written so that NaN fails them.
+    if not (z >= NEAR_M and z < math.inf):
         return -1.0
     bent = np.empty(6)
     u, v = x / z, y / z
-    distort(camera.distortion, camera.fisheye, u, v, bent)
     # Far off the axis a fitted polynomial turns round: a point there would land inside the picture.
-    if bent[2] * bent[5] - bent[3] * bent[4] <= 0.0 or bent[2] <= 0.0:
+    if not u * u + v * v < camera.reach_squared:
+        return -1.0
+    distort(camera.distortion, camera.fisheye, u, v, bent)
+    if not (bent[2] * bent[5] - bent[3] * bent[4] > 0.0 and bent[2] > 0.0):
         return -1.0
     fx, skew, cx, fy, cy = camera.intrinsics
     pixel[0] = fx * bent[0] + skew * bent[1] + cx
@@ -149,7 +177,7 @@ def project(points_world_m: Float64, camera: Camera) -> tuple[Float64, Float64]:
         camera: the camera.
 
     Returns:
-        Distorted pixels [N, 2] (NaN behind or beside the camera) and depths [N] in m.
+        Distorted pixels [N, 2] and depths [N] in m; NaN and -1 where ``project_point`` gives none.
     """
     points = np.ascontiguousarray(points_world_m, dtype=np.float64)
     pixels, depths = np.empty((len(points), 2)), np.empty(len(points))
@@ -165,19 +193,21 @@ def _undistort_many(camera: CameraArrays, pixels: Float64, out: Float64) -> None
         yd = (pixels[n, 1] - cy) / fy
         xd = (pixels[n, 0] - cx - skew * yd) / fx
         x, y = xd, yd
+        converged = False
         for _ in range(_UNDISTORT_STEPS):
             distort(camera.distortion, camera.fisheye, x, y, bent)
             ex, ey = xd - bent[0], yd - bent[1]
             determinant = bent[2] * bent[5] - bent[3] * bent[4]
-            if not determinant > 1e-6:
-                x, y = np.nan, np.nan
+            if not determinant > _LEAST_DETERMINANT:
                 break
             x += (bent[5] * ex - bent[3] * ey) / determinant
             y += (bent[2] * ey - bent[4] * ex) / determinant
             if ex * ex + ey * ey < _UNDISTORT_TOLERANCE**2:
+                converged = True
                 break
-        out[n, 0] = x
-        out[n, 1] = y
+        found = converged and x * x + y * y < camera.reach_squared
+        out[n, 0] = x if found else np.nan
+        out[n, 1] = y if found else np.nan
 
 
 def undistort(pixels: Float64, camera: Camera) -> Float64:

@@ -34,7 +34,7 @@ def multiply(q: ArrayLike, r: ArrayLike) -> Float64:
 
 def conjugate(q: ArrayLike) -> Float64:
     """Inverse of unit quaternions [..., 4]."""
-    return _array(q) * np.array([1.0, -1.0, -1.0, -1.0])
+    return np.asarray(_array(q) * np.array([1.0, -1.0, -1.0, -1.0]))
 
 
 def normalize(q: ArrayLike) -> Float64:
@@ -78,8 +78,8 @@ def to_matrix(q: ArrayLike) -> Float64:
 def from_matrix(matrix: ArrayLike) -> Float64:
     """Quaternions [..., 4], w >= 0, of rotation matrices [..., 3, 3].
 
-    Source: Bar-Itzhack, "New method for extracting the quaternion from a
-    rotation matrix", JGCD 23(6), 2000: the best of four candidates here.
+    Source: Shepperd, "Quaternion from rotation matrix", J. Guidance and Control
+    1(3), 1978: the best conditioned of four candidates.
     """
     m = _array(matrix)
     m00, m11, m22 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]

@@ -1,0 +1,1 @@
+"""Tests, in folders that mirror the packages. A package, so that tests/fusion is not taken for fusion."""

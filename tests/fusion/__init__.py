@@ -1,0 +1,1 @@
+"""Tests of the pure part: records, mathematics, body, estimators and filter."""

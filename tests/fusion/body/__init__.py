@@ -1,0 +1,1 @@
+"""Tests of the skeleton, its landmarks and its kinematics."""
