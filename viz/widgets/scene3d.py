@@ -1,0 +1,177 @@
+"""The room in three dimensions: floor, cameras, radars, skeletons, points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyqtgraph.opengl as gl
+from OpenGL.GL import GL_DEPTH_TEST
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from viz.models import colours
+from viz.models.fixtures import Fixtures, Label, floor_lines
+from viz.models.lines import Lines, Points
+from viz.models.scene import SceneDrawing
+from viz.widgets import style
+
+BONE_WIDTH_PX = 5.0
+THIN_WIDTH_PX = 1.0
+FIXTURE_WIDTH_PX = 1.4
+LABEL_GAP_PX = 14
+FIELD_OF_VIEW_DEG = 45.0
+ELEVATION_DEG = 16.0
+AZIMUTH_DEG = -62.0
+LOOK_AT_HEIGHT_M = 0.95
+DISTANCE_PER_HALF_FLOOR = 1.55
+LEAST_DISTANCE_M = 4.2
+
+LEGEND = (
+    "<span style='color:{measured}'>●</span> bright: measured &nbsp; "
+    "<span style='color:{inferred}'>●</span> pale: inferred"
+    " &nbsp;&nbsp; radar: <span style='color:{approaching}'>●</span> approaching "
+    "<span style='color:{still}'>●</span> still <span style='color:{receding}'>●</span> receding"
+)
+
+
+class SceneView(QtWidgets.QWidget):
+    """The 3-D scene, or a message in its place where there is no OpenGL."""
+
+    def __init__(self, fixtures: Fixtures, message: str = "") -> None:
+        """Set up the scene.
+
+        Args:
+            fixtures: what does not move.
+            message: why there is no OpenGL; empty where there is.
+        """
+        super().__init__()
+        self._fixtures = fixtures
+        self.view: Any = None
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        if message:
+            layout.addWidget(_message_label(message))
+            return
+        self.view = gl.GLViewWidget()
+        self.view.setBackgroundColor(style.qcolour(colours.BACKGROUND))
+        self.view.setMinimumSize(240, 180)
+        layout.addWidget(self.view)
+        self._floor, self._fixed = _line_item(1.0), _line_item(FIXTURE_WIDTH_PX)
+        self._thin, self._bones = _line_item(THIN_WIDTH_PX), _line_item(BONE_WIDTH_PX)
+        self._points, self._joints = _dot_item(on_top=False), _dot_item(on_top=True)
+        for item in (self._floor, self._fixed, self._thin, self._points, self._bones, self._joints):
+            self.view.addItem(item)
+        self._draw_fixtures()
+        self._labels = [_name_label(label, self) for label in fixtures.labels]
+        self._legend = _legend_label(self)
+        self.reset_view()
+
+    def draw(self, drawing: SceneDrawing) -> None:
+        """Show the moving part."""
+        if self.view is None:
+            return
+        _set_lines(self._bones, drawing.bones)
+        _set_lines(self._thin, drawing.thin)
+        _set_points(self._joints, drawing.joints)
+        _set_points(self._points, drawing.points)
+        self._place_labels()
+
+    def reset_view(self) -> None:
+        """Look at the middle of the room from a corner."""
+        if self.view is None:
+            return
+        x, y = self._fixtures.floor_centre_m
+        self.view.setCameraParams(fov=FIELD_OF_VIEW_DEG)
+        self.view.setCameraPosition(
+            pos=QtGui.QVector3D(x, y, LOOK_AT_HEIGHT_M),
+            distance=max(LEAST_DISTANCE_M, DISTANCE_PER_HALF_FLOOR * self._fixtures.half_floor_m),
+            elevation=ELEVATION_DEG,
+            azimuth=AZIMUTH_DEG,
+        )
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        """Keep the legend in its corner."""
+        super().resizeEvent(event)
+        if self.view is not None:
+            self._legend.move(4, self.height() - self._legend.height() - 4)
+
+    def _draw_fixtures(self) -> None:
+        _set_lines(self._floor, floor_lines(self._fixtures.floor_centre_m, self._fixtures.half_floor_m))
+        _set_lines(self._fixed, self._fixtures.lines)
+
+    def _place_labels(self) -> None:
+        """Move the names to where their owners appear; hide those behind the viewer.
+
+        pyqtgraph's own text item paints with Qt on the OpenGL surface, which leaves nothing in a grabbed picture.
+        """
+        width, height = self.view.width(), self.view.height()
+        viewport = (0, 0, width, height)
+        clip_from_world = self.view.projectionMatrix(viewport, viewport) * self.view.viewMatrix()
+        for label, widget in zip(self._fixtures.labels, self._labels, strict=True):
+            x, y, z = map(float, label.position_m)
+            clip = clip_from_world.map(QtGui.QVector4D(x, y, z, 1.0))
+            widget.setVisible(clip.w() > 0.0)
+            if clip.w() > 0.0:
+                column = (clip.x() / clip.w() + 1.0) * width / 2.0
+                row = (1.0 - clip.y() / clip.w()) * height / 2.0
+                widget.move(round(column) - widget.width() // 2, round(row) - widget.height() - LABEL_GAP_PX)
+
+
+def _line_item(width_px: float) -> Any:
+    item = gl.GLLinePlotItem(mode="lines", width=width_px, antialias=True, glOptions="translucent")
+    item.setVisible(False)
+    return item
+
+
+def _dot_item(*, on_top: bool) -> Any:
+    options = {**gl.GLGraphicsItem.GLOptions["translucent"], GL_DEPTH_TEST: not on_top}
+    item = gl.GLScatterPlotItem(pxMode=True, glOptions=options)
+    item.setVisible(False)
+    return item
+
+
+def _set_lines(item: Any, lines: Lines) -> None:
+    """An item without segments is hidden: an empty buffer is an error to some drivers."""
+    item.setVisible(bool(len(lines.ends)))
+    if len(lines.ends):
+        positions, tints = lines.vertices()
+        item.setData(pos=positions, color=tints)
+
+
+def _set_points(item: Any, points: Points) -> None:
+    item.setVisible(bool(len(points.positions)))
+    if len(points.positions):
+        item.setData(pos=points.positions, color=points.colours, size=points.sizes_px)
+
+
+def _message_label(message: str) -> QtWidgets.QLabel:
+    label = QtWidgets.QLabel("The 3-D view cannot be drawn.\n\n" + message)
+    label.setObjectName("message")
+    label.setWordWrap(True)
+    label.setAlignment(QtCore.Qt.AlignmentFlag.AlignCenter)
+    return label
+
+
+def _name_label(label: Label, parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
+    widget = QtWidgets.QLabel(label.text, parent)
+    widget.setObjectName("legend")
+    widget.setStyleSheet(f"color: {colours.hexadecimal(label.colour)}; padding: 0;")
+    widget.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    widget.adjustSize()
+    return widget
+
+
+def _legend_label(parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
+    inferred = colours.part_colours(colours.PEOPLE[0], np.zeros(1, dtype=bool))[0, :3]
+    text = LEGEND.format(
+        measured=colours.hexadecimal(colours.PEOPLE[0]),
+        inferred=style.qcolour(tuple(inferred)).name(),
+        approaching=colours.hexadecimal(colours.APPROACHING),
+        still=colours.hexadecimal(colours.STILL),
+        receding=colours.hexadecimal(colours.RECEDING),
+    )
+    label = QtWidgets.QLabel(text, parent)
+    label.setObjectName("legend")
+    label.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    label.adjustSize()
+    return label

@@ -1,0 +1,238 @@
+"""The viewer's window: one timer takes what has come and draws it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from viz.models.feed import Feed, RecordingControl, next_interval_ms
+from viz.models.health import rate_text
+from viz.models.scene import SceneModel, Status, ViewOptions
+from viz.widgets import style
+from viz.widgets.panels import PanelGrid
+from viz.widgets.scene3d import SceneView
+from viz.widgets.table import HealthTable
+
+DRAIN_BUDGET_S = 0.02
+TABLE_PERIOD_S = 0.25
+DEFAULT_SIZE = (1280, 800)
+SCENE_SHARE, PANELS_SHARE = 58, 42
+UPPER_SHARE, TABLE_SHARE = 72, 28
+
+
+class ViewerWindow(QtWidgets.QMainWindow):
+    """Scene, pictures, health, status; records come from a ``Feed`` on the drawing timer only."""
+
+    def __init__(
+        self,
+        title: str,
+        model: SceneModel,
+        feed: Feed,
+        *,
+        recording: RecordingControl | None = None,
+        no_gl: str = "",
+        options: ViewOptions | None = None,
+    ) -> None:
+        """Set up the window.
+
+        Args:
+            title: the session's name.
+            model: takes the records.
+            feed: gives them.
+            recording: what the record button does; without it the button is off.
+            no_gl: why there is no OpenGL; empty where there is.
+            options: switched on at the start.
+        """
+        super().__init__()
+        self.setWindowTitle(f"{title} – Kinefuse")
+        self.resize(*DEFAULT_SIZE)
+        self.model, self.feed = model, feed
+        self._title, self._recording = title, recording
+        self.options = options or ViewOptions()
+        self.paused = False
+        self.frames_drawn = 0
+        self._table_drawn_s = -math.inf
+        self._due_s = self._last_s = time.perf_counter()
+        self._fps = 0.0
+        self.scene, self.panels, self.table = SceneView(model.fixtures(), no_gl), PanelGrid(), HealthTable()
+        self._lay_out()
+        self._add_toolbar()
+        self._add_status_bar()
+        self._timer = QtCore.QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self.tick)
+        self._timer.start(0)
+
+    def tick(self) -> None:
+        """Take what has come, draw it, and set the timer for the next time."""
+        started_s = time.perf_counter()
+        for arrival in self.feed.drain(DRAIN_BUDGET_S):
+            self.model.update(*arrival)
+        if not self.paused:
+            self._draw()
+        self._draw_status()
+        self._fps += 0.1 * (1.0 / max(started_s - self._last_s, 1e-3) - self._fps)
+        self._last_s = started_s
+        # The paint events of the last drawing ran between its end and this call: they make the timer late.
+        spent_ms = 1e3 * (time.perf_counter() - started_s + max(0.0, started_s - self._due_s))
+        wait_ms = next_interval_ms(spent_ms)
+        self._due_s = time.perf_counter() + wait_ms / 1e3
+        self._timer.start(wait_ms)
+
+    def stop(self) -> None:
+        """Draw no more, and end a recording that this window began."""
+        self._timer.stop()
+        if self.record_action.isChecked():
+            self.record_action.setChecked(False)
+
+    def closeEvent(self, event: QtGui.QCloseEvent) -> None:
+        """Leave the graph as it is."""
+        self.stop()
+        super().closeEvent(event)
+
+    def _draw(self) -> None:
+        now_ns = self.feed.now_ns()
+        self.scene.draw(self.model.scene(now_ns, self.options))
+        self.panels.draw(self.model.panels(self.options))
+        now_s = time.perf_counter()
+        if now_s - self._table_drawn_s >= TABLE_PERIOD_S:
+            self.table.draw(self.model.health(now_ns))
+            self._table_drawn_s = now_s
+        self.frames_drawn += 1
+
+    def _draw_status(self) -> None:
+        status = self.model.status(self.feed.now_ns())
+        for label, text in zip(self._labels, status_texts(status, self._fps), strict=True):
+            if label.text() != text:
+                label.setText(text)
+        state = "display paused, the graph goes on" if self.paused else self.feed.state()
+        self._state_label.setText(f"<b>{self._title}</b> &nbsp; {state}")
+
+    def _lay_out(self) -> None:
+        upper = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
+        upper.addWidget(self.scene)
+        upper.addWidget(self.panels)
+        upper.setStretchFactor(0, SCENE_SHARE)
+        upper.setStretchFactor(1, PANELS_SHARE)
+        whole = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
+        whole.addWidget(upper)
+        whole.addWidget(self.table)
+        width, height = DEFAULT_SIZE
+        upper.setSizes([width * SCENE_SHARE // 100, width * PANELS_SHARE // 100])
+        whole.setSizes([height * UPPER_SHARE // 100, height * TABLE_SHARE // 100])
+        whole.setStretchFactor(0, UPPER_SHARE)
+        whole.setStretchFactor(1, TABLE_SHARE)
+        for splitter in (upper, whole):
+            splitter.setHandleWidth(2)
+            splitter.setChildrenCollapsible(False)
+        self.setCentralWidget(whole)
+
+    def _add_toolbar(self) -> None:
+        bar = self.addToolBar("viewer")
+        bar.setMovable(False)
+        self.record_action = self._action(bar, "● Record", "R", "Record the session's measurements to a file")
+        self.record_action.setCheckable(True)
+        self.record_action.setEnabled(self._recording is not None)
+        if self._recording is None:
+            self.record_action.setToolTip("This window cannot record; use kinefuse record")
+        bar.widgetForAction(self.record_action).setObjectName("record")
+        self.record_action.toggled.connect(self._record)
+        self.pause_action = self._action(bar, "Pause", "Space", "Freeze the display; the graph goes on")
+        self.pause_action.setCheckable(True)
+        self.pause_action.toggled.connect(self._pause)
+        self._action(bar, "Reset view", "Home", "Whole room, whole pictures").triggered.connect(self._reset)
+        bar.addSeparator()
+        self.option_actions = {
+            name: self._option(bar, name, text, key, tip)
+            for name, text, key, tip in (
+                ("reprojection", "Reprojection", "P", "The skeleton projected into the pictures"),
+                ("ellipsoids", "Ellipsoids", "E", "Two-sigma uncertainty of every joint"),
+                ("trails", "Trails", "T", "The last two seconds of head, hands and feet"),
+                ("truth", "Truth", "G", "The simulator's or a reference system's own answer"),
+            )
+        }
+
+    def _action(self, bar: QtWidgets.QToolBar, text: str, key: str, tip: str) -> QtGui.QAction:
+        action = QtGui.QAction(text, self)
+        action.setShortcut(QtGui.QKeySequence(key))
+        action.setToolTip(f"{tip} ({key})")
+        bar.addAction(action)
+        return action
+
+    def _option(self, bar: QtWidgets.QToolBar, name: str, text: str, key: str, tip: str) -> QtGui.QAction:
+        action = self._action(bar, text, key, tip)
+        action.setCheckable(True)
+        action.setChecked(bool(getattr(self.options, name)))
+        action.toggled.connect(lambda on: self._set_option(name, on))
+        return action
+
+    def _set_option(self, name: str, on: bool) -> None:
+        self.options = replace(self.options, **{name: on})
+
+    def _add_status_bar(self) -> None:
+        bar = self.statusBar()
+        bar.setSizeGripEnabled(False)
+        self._state_label = QtWidgets.QLabel()
+        bar.addWidget(self._state_label)
+        self._note_label = QtWidgets.QLabel()
+        bar.addWidget(self._note_label, 1)
+        self._labels = [QtWidgets.QLabel() for _ in status_texts(None, 0.0)]
+        for label in self._labels:
+            bar.addPermanentWidget(label)
+
+    def _pause(self, on: bool) -> None:
+        self.paused = on
+
+    def _reset(self) -> None:
+        self.scene.reset_view()
+        self.panels.show_alone("")
+
+    def _record(self, on: bool) -> None:
+        """Start or stop; what went wrong is said in the status bar and the button springs back."""
+        if self._recording is None:
+            return
+        try:
+            self._note_label.setText(f"recording to {self._recording.start()}" if on else self._recording.stop())
+        except OSError as error:
+            self._note_label.setText(f"not recording: {error}")
+            self.record_action.blockSignals(True)
+            self.record_action.setChecked(False)
+            self.record_action.blockSignals(False)
+
+
+def status_texts(status: Status | None, fps: float) -> tuple[str, ...]:
+    """Texts of the status bar's labels, left to right."""
+    if status is None:
+        return ("",) * 5
+    latency = status.latency
+    delay = "–" if not latency.count else f"p50 {latency.p50_ms:.1f} ms  p99 {latency.p99_ms:.1f} ms"
+    people = "1 person" if status.people == 1 else f"{status.people} people"
+    refused = f"  ({status.refused} refused)" if status.refused else ""
+    return (
+        f"latency {delay}",
+        f"{people}  {rate_text(status.people_rate_hz)} /s",
+        f"{status.records} records{refused}",
+        f"display {fps:.0f} fps",
+        f"session {session_time_text(status.session_s)}",
+    )
+
+
+def session_time_text(seconds: float) -> str:
+    """``H:MM:SS.t``; a dash before the first measurement."""
+    if not math.isfinite(seconds):
+        return "–"
+    whole, tenth = divmod(round(seconds * 10), 10)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}.{tenth}"
+
+
+def open_application() -> QtWidgets.QApplication:
+    """The Qt application in the viewer's look: the running one, or a new one."""
+    running = QtWidgets.QApplication.instance()
+    application = running if isinstance(running, QtWidgets.QApplication) else QtWidgets.QApplication(["kinefuse"])
+    application.setApplicationName("Kinefuse")
+    style.apply(application)
+    return application
