@@ -184,7 +184,7 @@ class _Loading:
             return model.model_validate(value, context=self.context)
         except ValidationError as error:
             told: dict[tuple[KeyPath, bool], list[str]] = {}
-            for item in error.errors(include_url=False):
+            for item in _telling(value, error.errors(include_url=False)):
                 where, message, at_key = _explained(model, value, item)
                 # dict: the members of a union often say the same.
                 told[where, at_key] = list(dict.fromkeys([*told.get((where, at_key), []), message]))
@@ -375,6 +375,12 @@ def _reachable(start: str, feeds: dict[str, set[str]]) -> set[str]:
 
 
 # Words for what pydantic found ------------------------------------------------
+
+
+def _telling(value: Any, items: list[Any]) -> list[Any]:
+    """Without the members of a union that only did not fit, where another one says what is wrong."""
+    said = {_existing(value, item["loc"]) for item in items if item["type"] == "value_error"}
+    return [item for item in items if item["type"] == "value_error" or _existing(value, item["loc"]) not in said]
 
 
 def _explained(model: type[BaseModel], value: Any, item: Any) -> tuple[KeyPath, str, bool]:
