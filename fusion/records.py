@@ -28,6 +28,7 @@ Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 UInt8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
 Array = NDArray[Any]
 
 
@@ -79,6 +80,11 @@ def _check_array(kind: str, name: str, value: Any, meta: Any, lengths: dict[str,
             raise RecordError(f"{kind}.{name}: shape {value.shape}, expected {shape} with {want} = {expected}")
 
 
+def _check_names(kind: str, name: str, names: tuple[str, ...], expected: int) -> None:
+    if len(names) != expected:
+        raise RecordError(f"{kind}.{name}: {len(names)} names, expected {expected}, as many as the arrays have")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Image(Record):
     """One picture of one camera, as pixels or as JPEG bytes."""
@@ -98,6 +104,8 @@ class Image(Record):
         Record.validate(self)
         if self.encoding not in ("bgr8", "jpeg"):
             raise RecordError(f"image.encoding: {self.encoding!r}, allowed: bgr8, jpeg")
+        if self.width < 1 or self.height < 1:
+            raise RecordError(f"image.width, image.height: {self.width}x{self.height}, expected positive pixels")
         if self.encoding == "bgr8" and self.data.size != self.width * self.height * 3:
             raise RecordError(f"image.data: {self.data.size} bytes for {self.width}x{self.height} bgr8")
 
@@ -148,6 +156,10 @@ class InertialSamples(Record):
     """Sensor frame; NaN where a sample is missing."""
     magnetic_field_ut: Float32 = array_field(np.float32, "samples", "sensors", 3)
     """Sensor frame; NaN without a magnetometer."""
+
+    def validate(self) -> None:
+        Record.validate(self)
+        _check_names(self.kind, "sensors", self.sensors, self.specific_force_m_s2.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -271,3 +283,8 @@ class Health(Record):
     """Messages that could not be decoded, in all."""
     counters: dict[str, float] = field(default_factory=dict)
     """The node's own figures, e.g. ``refused_late``, ``step_ms``."""
+
+    def validate(self) -> None:
+        Record.validate(self)
+        _check_names(self.kind, "topics", self.topics, self.rates_hz.size)
+        _check_names(self.kind, "directions", self.directions, self.rates_hz.size)

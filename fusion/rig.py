@@ -6,22 +6,38 @@ it). Values are checked when the objects are made.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fusion.records import Float64
 
+_STATURE_MAX_M = 3.0
+
 
 class RigError(ValueError):
     """A calibration value that cannot be: the message names it and what would be allowed."""
 
 
+def _numbers(name: str, value: Float64) -> Float64:
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise RigError(f"{name}: expected numbers, have {value!r}") from None
+
+
 def _checked(name: str, value: Float64, shape: tuple[int, ...]) -> Float64:
-    array = np.ascontiguousarray(value, dtype=np.float64)
+    array = _numbers(name, value)
     if array.shape != shape or not np.isfinite(array).all():
-        raise RigError(f"{name}: expected {shape} finite numbers, have {np.asarray(value).tolist()}")
-    return array
+        raise RigError(f"{name}: expected {shape} finite numbers, have {array.tolist()}")
+    return np.ascontiguousarray(array)
+
+
+def _check_between(name: str, value: float, low: float, high: float) -> None:
+    """Refuse what is not above ``low`` and at most ``high`` (NaN is neither)."""
+    if not low < value <= high:
+        raise RigError(f"{name}: {value}, expected above {low} and at most {high}")
 
 
 def _checked_rotation(name: str, value: Float64) -> Float64:
@@ -57,11 +73,17 @@ class Camera:
         object.__setattr__(self, "matrix", _checked(f"{place}: matrix", self.matrix, (3, 3)))
         if self.matrix[0, 0] <= 0 or self.matrix[1, 1] <= 0:
             raise RigError(f"{place}: focal lengths {self.matrix[0, 0]}, {self.matrix[1, 1]}, expected > 0")
+        if self.matrix[1, 0] != 0 or self.matrix[2].tolist() != [0.0, 0.0, 1.0]:
+            raise RigError(f"{place}: matrix: expected rows fx s cx, 0 fy cy, 0 0 1, have {self.matrix.tolist()}")
         distortion = np.zeros(5)
-        given = np.asarray(self.distortion, dtype=np.float64).ravel()
+        given = _numbers(f"{place}: distortion", self.distortion).ravel()
         if given.size > 5:
             raise RigError(f"{place}: {given.size} distortion coefficients, expected at most 5")
         distortion[: given.size] = given
+        if self.fisheye and distortion[4] != 0:
+            raise RigError(f"{place}: fifth distortion coefficient {distortion[4]}, a fisheye lens has four")
+        if not math.isfinite(self.delay_s):
+            raise RigError(f"{place}: delay_s {self.delay_s}, expected a finite number of seconds")
         object.__setattr__(self, "distortion", _checked(f"{place}: distortion", distortion, (5,)))
         rotation = _checked_rotation(f"{place}: rotation", self.r_camera_from_world)
         object.__setattr__(self, "r_camera_from_world", rotation)
@@ -110,6 +132,9 @@ class RadarMount:
         object.__setattr__(self, "r_world_from_radar", rotation)
         position = _checked(f"radar {self.name}: position", self.position_world_m, (3,))
         object.__setattr__(self, "position_world_m", position)
+        _check_between(f"radar {self.name}: azimuth_fov_rad", self.azimuth_fov_rad, 0.0, math.pi)
+        _check_between(f"radar {self.name}: elevation_fov_rad", self.elevation_fov_rad, 0.0, math.pi)
+        _check_between(f"radar {self.name}: range_max_m", self.range_max_m, 0.0, math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,6 +145,16 @@ class Subject:
     stature_m: float | None = None
     lengths_m: Float64 | None = None
     """Order of ``fusion.body.skeleton.LENGTH_NAMES``."""
+
+    def __post_init__(self) -> None:
+        place = f"subject {self.name}".rstrip()
+        if self.stature_m is not None:
+            _check_between(f"{place}: stature_m", self.stature_m, 0.0, _STATURE_MAX_M)
+        if self.lengths_m is not None:
+            lengths = _numbers(f"{place}: lengths_m", self.lengths_m)
+            if lengths.ndim != 1 or not (np.isfinite(lengths) & (lengths > 0.0)).all():
+                raise RigError(f"{place}: lengths_m: expected a list of lengths > 0, have {lengths.tolist()}")
+            object.__setattr__(self, "lengths_m", lengths)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
