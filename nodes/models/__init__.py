@@ -1,0 +1,1 @@
+"""Trained networks: what there is, where it comes from, and running it."""
