@@ -69,8 +69,8 @@ def _mirrored(name: str, place: Place) -> dict[str, Place]:
 
 _PLACES: dict[str, Place] = {
     "nose": Place("head", (0.105, 0.0, 0.045), "head"),
-    "head_top": Place("head", (0.02, 0.0, 0.168), "head", 1.5),
-    "upper_neck": Place("neck", (0.0, 0.0, 0.06), "neck", 1.5),
+    "head_top": Place("head", (0.03, 0.0, 0.175), "head", 2.0),
+    "upper_neck": Place("neck", (-0.01, 0.0, 0.03), "neck", 2.0),
     "mid_shoulder": Place("t8", (0.0, 0.0, 0.0747), "shoulders", 1.2),
     "mid_hip": Place("pelvis", (0.0, 0.0, 0.0), "pelvis", 1.2),
     **_mirrored("eye", Place("head", (0.085, 0.032, 0.08), "head")),

@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from fusion.body import skeleton
-from fusion.body.skeleton import COORDINATE, JOINTS, PARENTS, REFERENCE_LENGTHS_M, SEGMENTS
+from fusion.body.skeleton import COORDINATE, COORDINATES, JOINTS, PARENTS, REFERENCE_LENGTHS_M, SEGMENTS
 from fusion.maths.kernels import (
     exp_into,
     left_jacobian_into,
@@ -26,7 +26,7 @@ from fusion.maths.kernels import (
     normalize_inplace,
     rotate_into,
 )
-from fusion.records import Float64, Int64
+from fusion.records import Bool, Float64, Int64
 
 ROOT, BALL, HINGES, CHAIN = 0, 1, 2, 3
 _FREEDOM_CODE = {"root": ROOT, "ball": BALL, "hinges": HINGES, "chain": CHAIN}
@@ -54,6 +54,8 @@ class BodyTables(NamedTuple):
     """[23, 3] joint offset in the parent's frame per metre of its length."""
     length: Int64
     """[23] index of the length that scales the offset."""
+    turns: Bool
+    """[44] whether the coordinate belongs to a rotation perturbed on the right (the root's, a ball's)."""
 
 
 def body_tables() -> BodyTables:
@@ -64,11 +66,14 @@ def body_tables() -> BodyTables:
         chain_size[joint.coordinates] = chain_size.get(joint.coordinates, 0) + 1
     axes = np.zeros((SEGMENTS, MAX_FREEDOM, 3))
     first = np.zeros(SEGMENTS, dtype=np.int64)
+    turns = np.zeros(COORDINATES, dtype=np.bool_)
     count = np.zeros(SEGMENTS, dtype=np.int64)
     for index, joint in enumerate(JOINTS):
         translations = 3 if joint.freedom == "root" else 0
         first[index] = COORDINATE[joint.coordinates[translations]]
         count[index] = len(joint.coordinates) - translations
+        if joint.freedom in ("root", "ball"):
+            turns[first[index] : first[index] + 3] = True
         for k, axis in enumerate(joint.axes):
             axes[index, k] = axis
     return BodyTables(
@@ -80,6 +85,7 @@ def body_tables() -> BodyTables:
         axes=axes,
         unit_offset=offsets / REFERENCE_LENGTHS_M[length][:, None],
         length=length,
+        turns=turns,
     )
 
 

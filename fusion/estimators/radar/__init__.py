@@ -1,0 +1,1 @@
+"""From radar points to what the filter can use."""

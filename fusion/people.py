@@ -1,0 +1,230 @@
+"""The filter bank: birth, identity and death of the people in the scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fusion.body import catalog
+from fusion.body.kinematics import TABLES, body_forward
+from fusion.body.limits import coordinate_limits
+from fusion.body.skeleton import LENGTH_NAMES
+from fusion.estimators.camera.association import (
+    AssociationParams,
+    Birth,
+    Candidate,
+    assign,
+    detection_costs,
+    find_birth,
+)
+from fusion.filter.history import FilterParams, Outcome, PersonFilter
+from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeasurement, Landmarks3DMeasurement
+from fusion.filter.measurements.rows import Measurement, make_body
+from fusion.filter.process import NS_PER_S
+from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
+from fusion.filter.state import LENGTH_COLUMN, RATE_COLUMN, State, empty_state, retract_into
+from fusion.filter.update import Updater
+from fusion.maths.camera import CameraArrays, camera_arrays, project
+from fusion.records import Float64, Landmarks2D, Landmarks3D
+from fusion.rig import Rig
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleParams:
+    """Parameters of the bank and of each filter in it."""
+
+    filter: FilterParams = field(default_factory=FilterParams)
+    start: StartParams = field(default_factory=StartParams)
+    landmarks: LandmarkParams = field(default_factory=LandmarkParams)
+    association: AssociationParams = field(default_factory=AssociationParams)
+    max_people: int = 8
+    death_s: float = 3.0
+    """A person whom no measurement has reached for so long is gone."""
+    start_iterations: int = 30
+    start_sigma_m: float = 0.02
+    """Added to the triangulation's own error in the fit of a start: the body is not ours yet."""
+    score_floor: float = 0.1
+    """A landmark's variance is divided by its score, but by no less than this."""
+
+
+@dataclass(slots=True, eq=False)
+class Person:
+    """One tracked person."""
+
+    identity: int
+    filter: PersonFilter
+    wears_imus: bool = False
+
+
+class People:
+    """All people of a session. ``counters`` tells what was refused and why."""
+
+    def __init__(self, rig: Rig, params: PeopleParams) -> None:
+        self.rig = rig
+        self.params = params
+        self.people: list[Person] = []
+        self.counters: dict[str, int] = {"births": 0, "deaths": 0, "unassigned": 0, **{o.value: 0 for o in Outcome}}
+        self._updater = Updater(params.filter.update, params.filter.anatomy)
+        self._arrays: list[CameraArrays] = [camera_arrays(camera) for camera in rig.cameras]
+        self._index = {camera.name: index for index, camera in enumerate(rig.cameras)}
+        self._candidates: dict[str, list[Candidate]] = {}
+        self._next_identity = 1
+        self._body = make_body()
+        self._scratch = empty_state()
+
+    def landmarks_2d(self, record: Landmarks2D) -> None:
+        """Take in one picture's detections: update those who are known, bear who is new.
+
+        Raises:
+            RigError: if the record's camera is not in the rig.
+        """
+        index = self._index[self.rig.camera(record.camera).name]
+        camera = self.rig.cameras[index]
+        time_ns = record.measured_ns - int(camera.delay_s * NS_PER_S)
+        placed = catalog.attachments(record.landmark_set)
+        if record.pixels.shape[1] != len(placed.segment):
+            raise ValueError(
+                f"{record.camera}: {record.pixels.shape[1]} landmarks, {record.landmark_set} has {len(placed.segment)}"
+            )
+        scores = np.nan_to_num(record.scores.astype(np.float64))
+        usable = (scores >= self.params.landmarks.min_score) & np.isfinite(record.pixels).all(2)
+        pixels = np.where(usable[..., None], record.pixels.astype(np.float64), np.nan)
+        known = [person for person in self.people if self._reaches(person, time_ns)]
+        predicted = (
+            np.stack([project(self.landmarks_at(person, time_ns, record.landmark_set), camera)[0] for person in known])
+            if known
+            else np.empty((0, pixels.shape[1], 2))
+        )
+        pairs = assign(detection_costs(predicted, pixels, self.params.association), self.params.association.max_cost)
+        for p, d in pairs:
+            variance = placed.sigma_scale**2 / np.maximum(scores[d], self.params.score_floor)
+            self._apply(
+                known[p],
+                Landmarks2DMeasurement(
+                    time_ns, self._arrays[index], camera.height, camera.name, placed, pixels[d], variance,
+                    self.params.landmarks,
+                ),
+            )  # fmt: skip
+        claimed = {d for _, d in pairs}
+        fresh = [
+            Candidate(time_ns, index, pixels[d], np.where(usable[d], scores[d], 0.0))
+            for d in range(len(pixels))
+            if d not in claimed
+        ]
+        self.counters["unassigned"] += len(fresh)
+        self._consider_births(record.landmark_set, index, fresh, time_ns)
+
+    def landmarks_3d(self, record: Landmarks3D) -> None:
+        """Take in world landmarks: nearest known person by mean distance, else a birth."""
+        placed = catalog.attachments(record.landmark_set)
+        points = record.positions_m.astype(np.float64)
+        variance = record.sigmas_m.astype(np.float64) ** 2
+        for person_points, person_variance in zip(points, variance, strict=True):
+            nearest = self._nearest(person_points, record.landmark_set, record.measured_ns)
+            measurement = Landmarks3DMeasurement(
+                record.measured_ns, record.source, placed, person_points, np.nan_to_num(person_variance, nan=1.0)
+            )
+            if nearest is not None:
+                self._apply(nearest, measurement)
+            else:
+                self._bear(record.landmark_set, person_points, np.sqrt(person_variance), record.measured_ns)
+
+    def apply(self, person: Person, measurement: Measurement) -> Outcome:
+        """Give one measurement to one person."""
+        return self._apply(person, measurement)
+
+    def bury(self, time_ns: int) -> None:
+        """Drop those whom nothing has reached for too long."""
+        limit = time_ns - int(self.params.death_s * NS_PER_S)
+        gone = [person for person in self.people if int(person.filter.state.measured_ns.max()) < limit]
+        self.counters["deaths"] += len(gone)
+        self.people = [person for person in self.people if person not in gone]
+
+    def landmarks_at(self, person: Person, time_ns: int, set_name: str) -> Float64:
+        """World landmarks [K, 3] of a person, its last state carried to ``time_ns`` at constant rates."""
+        state = person.filter.state_before(time_ns)
+        error = np.zeros_like(state.nominal)
+        error[:RATE_COLUMN] = state.rates * ((time_ns - state.time_ns) / NS_PER_S)
+        retract_into(TABLES, state.nominal, error, self._scratch.nominal)
+        body = self._body
+        np.exp(self._scratch.nominal[LENGTH_COLUMN:], out=body.lengths_m)
+        body_forward(TABLES, self._scratch.nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
+        return catalog.landmark_positions(set_name, body.positions, body.quaternions, body.lengths_m)
+
+    def _reaches(self, person: Person, time_ns: int) -> bool:
+        return abs(time_ns - person.filter.state.time_ns) < self.params.death_s * NS_PER_S
+
+    def _apply(self, person: Person, measurement: Measurement) -> Outcome:
+        outcome = person.filter.apply(measurement)
+        self.counters[outcome.value] += 1
+        return outcome
+
+    def _consider_births(self, set_name: str, index: int, fresh: list[Candidate], time_ns: int) -> None:
+        """Keep this view's unclaimed detections for a while and look for a group that agrees."""
+        window = int(self.params.association.birth_window_s * NS_PER_S)
+        waiting = [
+            candidate
+            for candidate in self._candidates.get(set_name, [])
+            if abs(candidate.time_ns - time_ns) <= window and candidate.camera_index != index
+        ]
+        waiting += fresh
+        while fresh and len(self.people) < self.params.max_people:
+            birth = find_birth(waiting, self.rig.cameras, self.params.association)
+            if birth is None or not self._born_from(birth, set_name, time_ns):
+                break
+            waiting = [candidate for candidate in waiting if all(candidate is not m for m in birth.members)]
+        self._candidates[set_name] = waiting
+
+    def _born_from(self, birth: Birth, set_name: str, time_ns: int) -> bool:
+        result = birth.triangulated
+        newest = max(member.time_ns for member in birth.members)
+        return self._bear(set_name, result.points_m, result.sigmas_m, newest) is not None
+
+    def _nearest(self, points_m: Float64, set_name: str, time_ns: int) -> Person | None:
+        """The known person whose landmarks are near these; None if nobody's are."""
+        best: tuple[float, Person] | None = None
+        for person in self.people:
+            distance = np.linalg.norm(self.landmarks_at(person, time_ns, set_name) - points_m, axis=1)
+            common = distance[np.isfinite(distance)]
+            if common.size and (best is None or common.mean() < best[0]):
+                best = float(common.mean()), person
+        return best[1] if best and best[0] < self.params.association.birth_distance_m else None
+
+    def _bear(self, set_name: str, points_m: Float64, sigmas_m: Float64, time_ns: int) -> Person | None:
+        """Start a filter from world landmarks; None where they do not make a plausible new body."""
+        coordinates = pose_from_landmarks(catalog.landmark_set(set_name), points_m)
+        if coordinates is None or self._nearest(points_m, set_name, time_ns) is not None:
+            return None
+        subject = self.rig.subject
+        state = wide_state(coordinates, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
+        variance = np.nan_to_num(sigmas_m**2, nan=1.0) + self.params.start_sigma_m**2
+        measurement = Landmarks3DMeasurement(time_ns, "start", catalog.attachments(set_name), points_m, variance)
+        if self._updater.apply(state, measurement, self.params.start_iterations) < 0 or not _plausible(state):
+            return None
+        person = Person(self._next_identity, PersonFilter(self.params.filter, self._updater, state))
+        person.wears_imus = bool(self.rig.imus) and not any(other.wears_imus for other in self.people)
+        self._next_identity += 1
+        self.people.append(person)
+        self.counters["births"] += 1
+        return person
+
+
+_SLACK_RAD = 0.35
+"""How far a start may break a joint limit and still be a body."""
+_STATURE_SHARE = 0.35
+"""How far a start's long bones may be from the reference body's, as a log ratio."""
+_LONG = [LENGTH_NAMES.index(name) for name in ("trunk", "thigh", "shank", "upper_arm")]
+
+
+def _plausible(state: State) -> bool:
+    """Whether a fitted start is a body: finite, joints and bones within reach of what people have."""
+    if not np.isfinite(state.nominal).all():
+        return False
+    low, high = coordinate_limits()
+    pose = state.coordinates
+    if ((pose < low - _SLACK_RAD) | (pose > high + _SLACK_RAD)).any():
+        return False
+    reference = wide_state(pose, 0, StartParams()).nominal[LENGTH_COLUMN:]
+    return bool(np.abs(state.nominal[LENGTH_COLUMN:] - reference)[_LONG].max() < _STATURE_SHARE)
+

@@ -1,0 +1,141 @@
+"""The whole way on one screen: a record in, the people out.
+
+    record -> (its modality's estimator) -> measurements -> each person's filter = fit -> people
+
+No clock, no socket: time is what the records say. The same records in the same
+order give the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fusion.body.skeleton import SEGMENT
+from fusion.estimators.radar.trunk import trunk_measurement
+from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
+from fusion.filter.measurements.radar import TRUNK, RadarParams
+from fusion.filter.outputs import OutputParams, Outputs
+from fusion.filter.process import NS_PER_S
+from fusion.filter.state import empty_state
+from fusion.people import People, PeopleParams, Person
+from fusion.records import (
+    Float64,
+    InertialSamples,
+    Landmarks2D,
+    Landmarks3D,
+    RadarPoints,
+    Record,
+    Tick,
+)
+from fusion.records import People as PeopleRecord
+from fusion.rig import Rig, RigError
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineParams:
+    """Parameters of every stage."""
+
+    people: PeopleParams = field(default_factory=PeopleParams)
+    gyro: GyroParams = field(default_factory=GyroParams)
+    radar: RadarParams = field(default_factory=RadarParams)
+    output: OutputParams = field(default_factory=OutputParams)
+    silence_s: float = 0.1
+    """Without landmarks for so long, other records and ticks make the people be published too."""
+
+
+class Pipeline:
+    """Estimates people from records."""
+
+    def __init__(self, rig: Rig, params: PipelineParams | None = None) -> None:
+        self.rig = rig
+        self.params = params or PipelineParams()
+        self.bank = People(rig, self.params.people)
+        self.refused: dict[str, int] = {}
+        """Records that could not be used, counted by reason."""
+        self._outputs = Outputs(self.params.output)
+        self._mounts = {mount.segment: mount for mount in rig.imus}
+        self._radars = {mount.name: mount for mount in rig.radars}
+        self._published_ns: int | None = None
+        self._scratch = [empty_state() for _ in range(self.params.people.max_people)]
+
+    def step(self, record: Record) -> PeopleRecord | None:
+        """Take one record in.
+
+        Returns:
+            The people after it, when it was landmarks or when nothing has been said for
+            ``silence_s``; else None. A record that cannot be used is counted in ``refused``.
+        """
+        if isinstance(record, Landmarks2D | Landmarks3D):
+            if not self._landmarks(record):
+                return None
+            self.bank.bury(record.measured_ns)
+            return self._publish(record.measured_ns, record.received_ns)
+        if isinstance(record, InertialSamples):
+            self._inertial(record)
+        elif isinstance(record, RadarPoints):
+            self._radar(record)
+        elif not isinstance(record, Tick):
+            return None
+        self.bank.bury(record.measured_ns)
+        silent_ns = int(self.params.silence_s * NS_PER_S)
+        if self._published_ns is None or record.measured_ns - self._published_ns < silent_ns:
+            return None
+        return self._publish(record.measured_ns, record.received_ns)
+
+    def _landmarks(self, record: Landmarks2D | Landmarks3D) -> bool:
+        try:
+            if isinstance(record, Landmarks2D):
+                self.bank.landmarks_2d(record)
+            else:
+                self.bank.landmarks_3d(record)
+        except (RigError, ValueError) as error:
+            self._refuse(str(error))
+            return False
+        return True
+
+    def _inertial(self, record: InertialSamples) -> None:
+        """Angular rates of the sensors whose mounting the rig knows, sample by sample."""
+        wearer = next((person for person in self.bank.people if person.wears_imus), None)
+        known = [index for index, name in enumerate(record.sensors) if name in self._mounts]
+        if len(known) < len(record.sensors):
+            self._refuse("sensors that are not in the profile")
+        if wearer is None or not known:
+            return
+        segments = np.array([SEGMENT[record.sensors[index]] for index in known], dtype=np.int64)
+        mountings = np.stack([self._mounts[record.sensors[index]].q_segment_from_sensor for index in known])
+        source = ",".join(record.sensors)
+        for time_ns, rates in zip(record.times_ns, record.angular_rate_rad_s[:, known], strict=True):
+            self.bank.apply(
+                wearer,
+                GyroMeasurement(int(time_ns), source, segments, mountings, rates.astype(np.float64), self.params.gyro),
+            )
+
+    def _radar(self, record: RadarPoints) -> None:
+        """The points around each person as one weak measurement of the trunk."""
+        mount = self._radars.get(record.radar)
+        if mount is None:
+            self._refuse(f"radar {record.radar!r} is not in the profile")
+            return
+        for person in self.bank.people:
+            trunk = self._trunk_position(person, record.measured_ns)
+            measurement = trunk_measurement(record, mount, trunk, self.params.radar)
+            if measurement is not None:
+                self.bank.apply(person, measurement)
+
+    def _trunk_position(self, person: Person, time_ns: int) -> Float64:
+        return np.asarray(self.bank.landmarks_at(person, time_ns, "joints_23")[TRUNK])
+
+    def _publish(self, measured_ns: int, received_ns: int) -> PeopleRecord:
+        """Everyone, carried to the newest time that is known of."""
+        people = self.bank.people
+        newest = max([measured_ns, *(person.filter.state.time_ns for person in people)])
+        states = [
+            person.filter.predicted(newest, scratch) for person, scratch in zip(people, self._scratch, strict=False)
+        ]
+        self._published_ns = newest
+        return self._outputs.record([person.identity for person in people], states, newest, received_ns)
+
+    def _refuse(self, reason: str) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
