@@ -39,9 +39,7 @@ def lab(cameras: int = 4) -> Rig:
     ring = []
     for index in range(cameras):
         angle = math.pi / 4 + 2 * math.pi * index / cameras
-        ring.append(
-            looking_at(f"cam{index + 1}", (4 * math.cos(angle), 4 * math.sin(angle), 2.0), (0.0, 0.0, 0.95))
-        )
+        ring.append(looking_at(f"cam{index + 1}", (4 * math.cos(angle), 4 * math.sin(angle), 2.0), (0.0, 0.0, 0.95)))
     radar = RadarMount(name="radar1", r_world_from_radar=np.eye(3), position_world_m=np.array([0.0, -3.0, 1.0]))
     return Rig(cameras=tuple(ring), radars=(radar,))
 

@@ -47,8 +47,8 @@ class Panel:
     height: int
     picture: UInt8 | None
     """Red-green-blue [h, w, 3], perhaps reduced; None where none has come."""
-    picture_ns: int
-    """``measured_ns`` of the picture; 0 without one."""
+    picture_s: float
+    """When the picture was taken, from the origin that was asked for; NaN without one."""
     landmarks: Points
     reprojection: Lines
     landmark_people: int
@@ -99,16 +99,17 @@ class PicturesModel:
             return
         state.landmarks.append(landmarks)
 
-    def panels(self, people: Sequence[People], reproject: bool = True) -> tuple[Panel, ...]:
+    def panels(self, people: Sequence[People], reproject: bool = True, origin_ns: int = 0) -> tuple[Panel, ...]:
         """Every camera's panel: those of the rig in its order, then others by name.
 
         Args:
             people: recent skeletons, oldest first.
             reproject: whether to project them.
+            origin_ns: where the pictures' times are counted from.
         """
         names = [name for name in self._calibrated if name in self.state.cameras]
         names += sorted(name for name in self.state.cameras if name not in self._calibrated)
-        return tuple(self._panel(name, people if reproject else ()) for name in names)
+        return tuple(self._panel(name, people if reproject else (), origin_ns) for name in names)
 
     def _camera_state(self, name: str) -> _CameraState | None:
         state = self.state.cameras.get(name)
@@ -117,7 +118,7 @@ class PicturesModel:
             self.state.cameras[name] = state
         return state
 
-    def _panel(self, name: str, people: Sequence[People]) -> Panel:
+    def _panel(self, name: str, people: Sequence[People], origin_ns: int) -> Panel:
         state = self.state.cameras[name]
         image = self._picture_to_show(state, people)
         newest = state.landmarks[-1] if state.landmarks else None
@@ -132,7 +133,7 @@ class PicturesModel:
             width=width,
             height=height,
             picture=self._decoded(state, image) if image else None,
-            picture_ns=image.measured_ns if image else 0,
+            picture_s=(image.measured_ns - origin_ns) / 1e9 if image else float("nan"),
             landmarks=self._landmark_points(landmarks) if landmarks else no_points(2),
             reprojection=self._reprojection(name, skeletons) if skeletons else no_lines(2),
             landmark_people=len(landmarks.pixels) if landmarks else 0,

@@ -95,7 +95,7 @@ class Status:
     """The status bar's figures."""
 
     session_s: float
-    """Time of the newest measurement on the session clock; NaN before the first."""
+    """From the first measurement that was taken to the newest one; NaN before the first."""
     people: int
     people_rate_hz: float
     """Skeleton records a second over the latency window."""
@@ -121,6 +121,7 @@ class SceneState:
     """Newest record of each topic and when it was published (ns)."""
     trails: dict[int, deque[tuple[int, Float32]]] = field(default_factory=dict)
     """Of each person, times (ns) and places [5, 3] of ``TRAIL_SEGMENTS``."""
+    first_measured_ns: int = -1
     newest_measured_ns: int = -1
     records: int = 0
     refused: int = 0
@@ -157,6 +158,8 @@ class SceneModel:
         if isinstance(record, StreamEnd):
             self.health_model.add_end(topic)
             return
+        if state.first_measured_ns < 0:
+            state.first_measured_ns = record.measured_ns
         state.newest_measured_ns = max(state.newest_measured_ns, record.measured_ns)
         if isinstance(record, Image):
             self.pictures.add_image(record)
@@ -196,7 +199,8 @@ class SceneModel:
 
     def panels(self, options: ViewOptions) -> tuple[Panel, ...]:
         """Each camera's picture with what was found in it."""
-        return self.pictures.panels(self._latest_history(), options.reprojection)
+        origin_ns = max(self.state.first_measured_ns, 0)
+        return self.pictures.panels(self._latest_history(), options.reprojection, origin_ns)
 
     def health(self, now_ns: int) -> tuple[Row, ...]:
         """The health table."""
@@ -210,13 +214,17 @@ class SceneModel:
             state.people_times_ns.popleft()
         refused = state.refused + self.pictures.state.refused + self.health_model.state.refused
         return Status(
-            session_s=state.newest_measured_ns / _NS_PER_S if state.newest_measured_ns >= 0 else float("nan"),
+            session_s=self._seconds(state.newest_measured_ns) if state.newest_measured_ns >= 0 else float("nan"),
             people=sum(len(record.ids) for record, _ in self._shown_people(now_ns)),
             people_rate_hz=self._people_rate(),
             latency=self.latency_model.summary(now_ns),
             records=state.records,
             refused=refused,
         )
+
+    def _seconds(self, measured_ns: int) -> float:
+        """Since the first measurement that was taken."""
+        return (measured_ns - self.state.first_measured_ns) / _NS_PER_S
 
     def _people_rate(self) -> float:
         times = self.state.people_times_ns

@@ -111,7 +111,7 @@ class PanelWidget(QtWidgets.QWidget):
 def panel_note(panel: Panel) -> str:
     """What stands at the right of the title."""
     if panel.picture is not None:
-        return f"{panel.picture_ns / 1e9:.2f} s"
+        return f"{panel.picture_s:.2f} s"
     return "landmarks only" if len(panel.landmarks.positions) else "no picture yet"
 
 
