@@ -2,9 +2,9 @@
 
 A live picture is stamped right after it was grabbed, before it is decoded, less
 the camera's delay in the profile. A file's picture carries the file's time:
-in a ``live`` session from the moment when the graph started, in a ``data``
-session from the session's beginning at 0, so that files of several cameras that
-were started together stay together.
+in a ``live`` session from the moment when the graph was told to go, in a ``data``
+session from 0, so that the files of several cameras stay together, also after
+one of them was started again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 NS_PER_S = 1_000_000_000
 BACKOFF_FIRST_S = 0.25
 BACKOFF_LAST_S = 4.0
+START_MARGIN_NS = 750_000_000
+"""From the start of the graph to a file's time 0: by then all readers are connected."""
 LATE_LIMIT_NS = 100_000_000
 """A file that plays in real time and is later than this skips pictures, as a camera would."""
 
@@ -227,13 +229,14 @@ def _run_file(params: Params, context: NodeContext, outlet: Outlet) -> None:
     player = _Player(params, context, outlet, paced=paced)
     while True:
         try:
-            published = player.play(source)
+            pictures = player.play(source)
         finally:
             source.close()
         if not params.loop or context.stopping:
             return
-        if not published:
+        if not pictures:
             raise SourceError(f"source {params.source!r}: no picture between start_s and end_s, so it cannot loop")
+        player.begin_again(pictures)
         source = open_file(str(params.source), params.fps)
 
 
@@ -249,6 +252,12 @@ def _plays_at_own_timing(params: Params, context: NodeContext) -> bool:
     return not in_data_time
 
 
+def _origin_ns(context: NodeContext) -> int:
+    """When a file that plays in real time has its time 0, on the session clock; the same for all nodes."""
+    started_ns = getattr(context, "started_ns", 0) or context.clock.now_ns()
+    return int(started_ns) + START_MARGIN_NS
+
+
 class _Player:
     """Goes through a file once or more; stamps keep rising from one pass to the next."""
 
@@ -260,7 +269,8 @@ class _Player:
         self.start_ns = round(params.start_s * NS_PER_S)
         self.end_ns = None if params.end_s is None else round(params.end_s * NS_PER_S)
         self.name = str(params.source)
-        self.origin_ns = context.clock.now_ns() if paced else 0
+        self.origin_ns = _origin_ns(context) if paced else 0
+        self.length_ns = 0
         self.index = 0
 
     def play(self, source: TimedSource) -> int:
@@ -281,8 +291,18 @@ class _Player:
         if grabbed < source.frames and not self.context.stopping:
             _count(self.context, "missing_frames", source.frames - grabbed)
             self.context.log.warning("%s: ended after %d of %d pictures", self.name, grabbed, source.frames)
-        self.origin_ns += last_ns + source.period_ns
+        self.length_ns = last_ns + source.period_ns
         return played
+
+    def begin_again(self, pictures: int) -> None:
+        """Let the next pass begin when this one of so many pictures ends, or later by whole passes if that is past."""
+        length_ns = self.length_ns
+        late_ns = self.context.clock.now_ns() - self.origin_ns - length_ns if self.paced else 0
+        missed = max(0, late_ns // length_ns)
+        self.origin_ns += (1 + missed) * length_ns
+        self.index += missed * pictures
+        if missed:
+            _count(self.context, "skipped_late", missed * pictures)
 
     def _show(self, source: TimedSource, due_ns: int) -> None:
         """Publish the grabbed picture at its time; leave it out if that is long past."""

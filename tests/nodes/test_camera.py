@@ -46,6 +46,7 @@ class Context:
         self.log = logging.getLogger("test")
         self.counters: dict[str, float] = {}
         self.inputs: tuple[str, ...] = ()
+        self.started_ns = 0
         self.is_ready = threading.Event()
         self._stop = threading.Event()
         self._news = threading.Condition()
@@ -224,6 +225,23 @@ def test_a_file_that_was_cut_off_is_told(tmp_path: Path) -> None:
     images = played(context, source=str(clip))
     assert 0 < len(images) < 50
     assert context.counters.get("missing_frames", 0) + len(images) == 50
+
+
+def test_files_of_two_cameras_stay_together(tmp_path: Path) -> None:
+    """Whenever each node begins, a picture of the same file time has the same stamp."""
+    clip = str(video(tmp_path / "clip.mp4", frames=10))
+    started_ns = time.monotonic_ns()
+    stamps = []
+    for late_ns in (0, 900_000_000, 60_000_000_000):
+        context = Context(time="live", keep=8)
+        context.started_ns = started_ns - late_ns
+        images = played(context, source=clip, loop=True)
+        stamps.append([(image.measured_ns - context.started_ns, image.index, brightness(image)) for image in images])
+    for offset_ns, index, light in (stamp for node in stamps for stamp in node):
+        assert offset_ns - 750_000_000 == index * 40_000_000
+        assert light == index % 10
+    assert stamps[0][0][1] == 0
+    assert stamps[2][0][1] > 1000
 
 
 @pytest.mark.parametrize(
