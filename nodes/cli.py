@@ -84,7 +84,9 @@ def _explained(error: Exception) -> tuple[str, int]:
     from calibration.tables import CalibrationError
     from fusion.rig import RigError
 
-    if isinstance(error, RequestError | RigError | CalibrationError):
+    if isinstance(error, RequestError):
+        return str(error), error.exit_code
+    if isinstance(error, RigError | CalibrationError):
         return str(error), WRONG_REQUEST
     if isinstance(error, ModuleNotFoundError):
         return _missing_package(error), WRONG_REQUEST

@@ -15,6 +15,8 @@ SHOWN_CHOICES = 24
 class RequestError(ValueError):
     """The user asked for something that cannot be; the message names place, value and next step."""
 
+    exit_code = 2
+
 
 def shown(value: object) -> str:
     """The value as it may stand in a message: its repr, cut to a readable length."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from nodes.graph.schema import OutputPath
-from nodes.node import NodeContext, NodeParams, match_topics
+from nodes.node import Envelope, NodeContext, NodeParams, match_topics
 from nodes.sessions.index import SessionError
 from nodes.sessions.lock import being_written
 from nodes.sessions.repair import repair
@@ -25,6 +25,8 @@ WAIT_S = 0.2
 MISSING_AFTER_S = 5.0
 NS_PER_S = 1_000_000_000
 MAX_REPAIRS = 16
+MAX_EARLY = 10_000
+_ABOUT_THE_SESSION = tuple(f"/{name}" for name in ("end", "annotation", "document", "health"))
 
 
 class Params(NodeParams):
@@ -94,7 +96,9 @@ class _Recording:
         self._context = context
         self._writer = writer
         self._data_time = context.session.time == "data"
-        self._reached_ns = 0
+        self._reached_ns: int | None = None
+        self._early: list[Envelope] = []
+        """Data time: what came before any record has said what time it is."""
         self._missing = set(context.inputs)
         self._started_ns = context.clock.now_ns()
         self._told = False
@@ -107,15 +111,27 @@ class _Recording:
                 raise self._writer.failure
             if envelope is not None:
                 self._missing.discard(envelope.topic)
-                log_ns = self._log_ns(envelope.record.measured_ns)
-                self._writer.put(envelope, log_ns, wait=self._data_time)
+                self._take(envelope)
             self._report()
+        self._write_early()
 
-    def _log_ns(self, measured_ns: int) -> int:
+    def _take(self, envelope: Envelope) -> None:
         if not self._data_time:
-            return self._context.clock.now_ns()
-        self._reached_ns = max(self._reached_ns, measured_ns)
-        return self._reached_ns
+            self._writer.put(envelope, self._context.clock.now_ns())
+            return
+        if envelope.topic.endswith(_ABOUT_THE_SESSION):
+            # Stamped with the time of the day, which is not the time of the data.
+            self._early.append(envelope)
+        else:
+            self._reached_ns = max(self._reached_ns or 0, envelope.record.measured_ns)
+            self._writer.put(envelope, self._reached_ns, wait=True)
+        if self._reached_ns is not None or len(self._early) > MAX_EARLY:
+            self._write_early()
+
+    def _write_early(self) -> None:
+        for envelope in self._early:
+            self._writer.put(envelope, self._reached_ns or 0, wait=True)
+        self._early.clear()
 
     def _report(self) -> None:
         writer = self._writer

@@ -34,6 +34,7 @@ START: Place = (1, 1)
 _VARIABLE = re.compile(r"\$\$|\$\{([^}]*)\}?")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\Z", re.DOTALL)
 _SCALAR_TAGS = {"tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
+_TAGS = _SCALAR_TAGS | {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _RESOLVER: Any = yaml.SafeLoader("")
 
@@ -75,6 +76,10 @@ class Document:
         """Add a problem at a value or key, or at the nearest one above it that stands in the file."""
         self.add(self.place(path, key=key), message)
 
+    def is_reported(self, path: Path) -> bool:
+        """True if there is a problem at the very place of a value."""
+        return any((problem.line, problem.column) == self.places.get(path) for problem in self.problems)
+
     def place(self, path: Path, *, key: bool = False) -> Place:
         """Line and column of a value (or key), or of the nearest one above it."""
         for length in range(len(path), 0, -1):
@@ -104,8 +109,13 @@ def parse(data: bytes, file: str, environment: Mapping[str, str] | None = None) 
             _build_root(node, document, os.environ if environment is None else environment)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        context = f" ({error.context})" if error.context else ""
-        document.add(_place(mark) if mark else START, f"not valid YAML: {error.problem or error.context}{context}")
+        message = f"not valid YAML: {error.problem or error.context}"
+        if error.context and error.problem:
+            begun = (
+                f" begun at {error.context_mark.line + 1}:{error.context_mark.column + 1}" if error.context_mark else ""
+            )
+            message += f" ({error.context}{begun})"
+        document.add(_place(mark) if mark else START, message)
     except yaml.YAMLError as error:
         document.add(START, f"not valid YAML: {error}")
     return document
@@ -184,6 +194,9 @@ class _Builder:
         if self.count > MAX_VALUES or len(path) > MAX_DEPTH:
             raise _TooMuchError
         self.document.places[path] = _place(node.start_mark)
+        if node.tag not in _TAGS:
+            self.document.add(_place(node.start_mark), f"tag {node.tag} is not allowed; write a plain value")
+            return None
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
@@ -233,9 +246,6 @@ class _Builder:
         return None
 
     def _scalar(self, node: ScalarNode) -> Any:
-        if node.tag not in _SCALAR_TAGS:
-            self.document.add(_place(node.start_mark), f"tag {node.tag} is not allowed; write a plain value")
-            return None
         text = self._expanded(node)
         if text != node.value and node.style is None:
             tag = _RESOLVER.resolve(ScalarNode, text, (True, False))

@@ -190,6 +190,8 @@ class _Loading:
                 told[where, at_key] = list(dict.fromkeys([*told.get((where, at_key), []), message]))
             for (where, at_key), messages in told.items():
                 whole = (*path, *where)
+                if not at_key and self.document.is_reported(whole):
+                    continue  # The value could not even be read.
                 label = ".".join(map(str, whole[1:] if path[0] == "nodes" else whole))
                 self.document.report(whole, f"{label}: {'; or '.join(messages)}", key=at_key)
             return None

@@ -7,6 +7,7 @@ graph file and checked; a value that was made elsewhere is taken as it is.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def _output_path(value: str, info: ValidationInfo) -> str:
 def _absolute(value: str, folder: Path) -> Path:
     if "\0" in value:
         raise ValueError("a path cannot contain a NUL character")
-    return (folder / Path(value).expanduser()).absolute()
+    return Path(os.path.abspath(folder / Path(value).expanduser()))
 
 
 InputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_input_path)]

@@ -14,7 +14,6 @@ import yaml
 from nodes.errors import RequestError, listed, suggestion
 from nodes.graph.document import MAX_BYTES, parse
 from nodes.graph.loader import LoadedGraph, load_graph, parse_graph
-from nodes.node import match_topics
 from nodes.sessions.index import SessionError
 from nodes.sessions.lock import being_written
 from nodes.sessions.reader import PROFILE_ENTRY, SESSION_ENTRY, SessionReader
@@ -65,7 +64,7 @@ def replay_graph(request: ReplayRequest) -> Iterator[ReplayGraph]:
         named = _nodes_of(request.graph)
         _check_replaced(request, named)
         kept = set(named) - set(request.replace)
-        skip = sorted({topic.rpartition("/")[0] for topic in session.topics} & kept)
+        skip = sorted({publisher_of(topic) for topic in session.topics} & kept)
         if skip:
             remarks.append(
                 f"recorded topics of {listed(skip)} are not replayed: the graph has these nodes "
@@ -91,6 +90,11 @@ def _repaired(path: Path) -> Iterator[str]:
         yield f"{path}: repaired ({report.reason}); {report.messages} records"
     except SessionError as error:
         yield f"{path}: not whole ({reason}) and not repaired: {error}"
+
+
+def publisher_of(topic: str) -> str:
+    """The node that published a topic: ``sim`` of ``sim/truth`` and of ``sim.cam1/landmarks``."""
+    return topic.rpartition("/")[0].partition(".")[0]
 
 
 def _nodes_of(graph: Path | None) -> dict[str, Any]:
@@ -131,7 +135,7 @@ def _overrides(request: ReplayRequest, session: SessionReader, kept: set[str], s
     if request.end_s is not None:
         replayer["end_s"] = request.end_s
     if skip:
-        replayer["skip"] = [f"{node}/*" for node in skip]
+        replayer["skip"] = [pattern for node in skip for pattern in (f"{node}/*", f"{node}.*/*")]
     nodes[_free_name(REPLAY_NODE, kept)] = replayer
     if request.record is not None:
         nodes[_free_name(RECORDER_NODE, kept)] = _recorder(request.record)
@@ -174,8 +178,3 @@ def _load(request: ReplayRequest, session: SessionReader, overrides: dict[str, A
     whole = {"session": {"name": name, **overrides["session"]}, "nodes": overrides["nodes"]}
     text = yaml.safe_dump(whole, sort_keys=False).replace("$", "$$")
     return parse_graph(text.encode(), request.session.absolute().parent / "replay")
-
-
-def selected_topics(session: SessionReader, patterns: list[str]) -> tuple[str, ...]:
-    """Topics of a session that match the patterns."""
-    return tuple(topic for topic in match_topics(patterns, session.topics) if topic in session.topics)

@@ -50,6 +50,8 @@ _VERSIONED = ("kinefuse", "numpy", "numba", "scipy", "pyzmq", "msgpack", "mcap",
 class SessionWriteError(SessionError):
     """The file cannot be continued: disk full or failing."""
 
+    exit_code = 1
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
