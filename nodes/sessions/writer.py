@@ -104,6 +104,9 @@ class SessionWriter:
         """Records that no reader would accept and that were therefore not written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SessionError(f"{path}: its folder cannot be created: {error.strerror or error}") from error
+        try:
             self._stream: BinaryIO = path.open("xb")
         except FileExistsError:
             raise SessionError(f"{path}: exists already; choose another name or remove it") from None
