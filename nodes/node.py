@@ -22,13 +22,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from fusion.records import Record
 
 
-class NodeSetupError(Exception):
-    """A node's parameters cannot work (no such file, no such model): it is not started again.
-
-    The message is for a person: the value, what is allowed, the next step.
-    """
-
-
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """A record as it arrived: where from, which one, when published."""

@@ -2,7 +2,7 @@
 
 It reads its ``NodeLaunch``, imports the node's module, runs it, and says how
 that went. Exit code 0: ``run`` returned; 1: it raised; 2: its parameters cannot
-work (``NodeSetupError``, a missing optional package), so a restart is no use.
+work (``RequestError``, a missing optional package), so a restart is no use.
 
 It never outlives its launcher: on Linux the kernel sends it SIGTERM when the
 launcher dies, and everywhere a supervisor that has been silent for five seconds
@@ -78,11 +78,11 @@ def run_node(launch: NodeLaunch) -> int:
 def _report(runtime: NodeRuntime, error: Exception) -> int:
     from pydantic import ValidationError
 
+    from nodes.errors import RequestError
     from nodes.graph.protocol import EXIT_FAILED, EXIT_WRONG_REQUEST
-    from nodes.node import NodeSetupError
 
-    wrong_request = isinstance(error, NodeSetupError | ImportError | ValidationError)
-    if isinstance(error, NodeSetupError):
+    wrong_request = isinstance(error, RequestError | ImportError | ValidationError)
+    if isinstance(error, RequestError):
         reason = str(error)
         runtime.log.error("%s", reason)
     else:

@@ -206,6 +206,7 @@ class NodeRuntime:
         self._active_ns = steady_ns()
         self._waiting = False
         self._idle_since_ns = 0
+        self._last_measured_ns = 0
         self._gone: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self._wake = Wake()
         self._context: ZmqContext = zmq.Context()
@@ -270,6 +271,7 @@ class NodeRuntime:
         if topic not in self._launch.outputs and topic != f"{self.name}/end":
             raise ValueError(f"topic {topic!r} is none of this node's: {', '.join(self._launch.outputs) or 'none'}")
         self._active_ns = steady_ns()
+        self._last_measured_ns = max(self._last_measured_ns, record.measured_ns)
         if self._flow is None:
             self._publisher.publish(topic, record, cause)
             return
@@ -323,8 +325,10 @@ class NodeRuntime:
         """Say that ``run`` has returned, close the sockets, and let what was published leave."""
         stopped = self._stop_now.is_set() or bool(self._stop_asked_ns)
         if not stopped and self._launch.outputs and f"{self.name}/end" not in self._publisher.stats:
-            now_ns = self.clock.now_ns()
-            self.publish(f"{self.name}/end", StreamEnd(measured_ns=now_ns, received_ns=now_ns, reason="finished"))
+            measured_ns = self._last_measured_ns or self.clock.now_ns()
+            end = StreamEnd(measured_ns=measured_ns, received_ns=measured_ns, reason="finished")
+            self.publish(f"{self.name}/end", end)
+        self._line.send(self._make_beat())
         self._line.send(End(token=self._launch.token))
         self._close(STOPPED_LINGER_MS if stopped else DATA_LINGER_MS if self._data_time else LINGER_MS)
 

@@ -16,6 +16,7 @@ import nodes
 from nodes.graph.logs import LiveLog, follow
 from nodes.graph.protocol import LAUNCH_VARIABLE, NodeLaunch
 
+OUTPUT_WAIT_S = 1.0
 _KEPT_LINES = 20
 _REPOSITORY = str(Path(nodes.__file__).resolve().parents[1])
 _THREAD_CAPS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -48,7 +49,13 @@ class Child:
         return self._process.pid
 
     def poll(self) -> int | None:
-        """The exit code (minus the signal's number), or None while it runs."""
+        """The exit code (minus the signal's number), or None while it runs.
+
+        What the process has left behind in its group is ended with it, before
+        the system may give the group's number to somebody else.
+        """
+        if self._process.returncode is None and _has_exited(self.pid):
+            self.kill()
         return self._process.poll()
 
     def terminate(self) -> None:
@@ -62,14 +69,13 @@ class Child:
             with contextlib.suppress(OSError):
                 self._process.kill()
             return
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
-    def reap(self) -> None:
-        """After its end: take down what it left behind, and read the rest of its output."""
-        self.kill()
-        self._process.wait()
-        self._reader.join(timeout=1.0)
+    def close(self) -> None:
+        """After its end: read the rest of its output."""
+        self._reader.join(timeout=OUTPUT_WAIT_S)
 
     def _take_line(self, level: str, text: str) -> None:
         self.last_lines.append(text)
@@ -86,6 +92,16 @@ def child_environment(environment: Mapping[str, str], launch_path: Path) -> dict
         "PYTHONPATH": os.pathsep.join(filter(None, search)),
         LAUNCH_VARIABLE: str(launch_path),
     }
+
+
+def _has_exited(pid: int) -> bool:
+    """Whether the process has ended, without taking its exit code."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _write_private(path: Path, text: str) -> None:
