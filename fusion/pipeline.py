@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fusion.body.skeleton import SEGMENT
-from fusion.estimators.radar.trunk import trunk_measurement
+from fusion.estimators.radar.trunk import trunk_cluster
 from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
-from fusion.filter.measurements.radar import TRUNK, RadarParams
+from fusion.filter.measurements.radar import TRUNK, RadarParams, RadarTrunkMeasurement
 from fusion.filter.outputs import OutputParams, Outputs
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import empty_state
@@ -118,11 +118,14 @@ class Pipeline:
         if mount is None:
             self._refuse(f"radar {record.radar!r} is not in the profile")
             return
+        p = self.params.radar
         for person in self.bank.people:
             trunk = self._trunk_position(person, record.measured_ns)
-            measurement = trunk_measurement(record, mount, trunk, self.params.radar)
-            if measurement is not None:
-                self.bank.apply(person, measurement)
+            cluster = trunk_cluster(
+                record, mount, trunk, reach_m=p.reach_m, min_points=p.min_points, surface_m=p.surface_m
+            )
+            if cluster is not None:
+                self.bank.apply(person, RadarTrunkMeasurement(record.measured_ns, mount.name, *cluster, p))
 
     def _trunk_position(self, person: Person, time_ns: int) -> Float64:
         return np.asarray(self.bank.landmarks_at(person, time_ns, "joints_23")[TRUNK])

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from fusion.filter.measurements.radar import RadarParams, RadarTrunkMeasurement
 from fusion.records import Float64, RadarPoints
 from fusion.rig import RadarMount
 
 _MIN_DISTANCE_M = 0.2
 
 
-def trunk_measurement(
-    record: RadarPoints, mount: RadarMount, trunk_m: Float64, params: RadarParams
-) -> RadarTrunkMeasurement | None:
+class TrunkCluster(NamedTuple):
+    """Where one person's points put the trunk."""
+
+    position_m: Float64
+    """[3] world: the middle of the cluster, moved behind its surface."""
+    directions: Float64
+    """[3, 3] rows: away from the radar, to its right across, upwards across; world."""
+    distance_m: float
+    """From the radar to the cluster."""
+    radial_velocity_m_s: float
+    """+ is receding."""
+
+
+def trunk_cluster(
+    record: RadarPoints, mount: RadarMount, trunk_m: Float64, *, reach_m: float, min_points: int, surface_m: float
+) -> TrunkCluster | None:
     """One person's share of a radar frame; None where too few points are near.
 
     Args:
         record: the frame.
         mount: where the radar is.
         trunk_m: [3] predicted trunk, world.
-        params: reach and noise.
+        reach_m: points farther from the predicted trunk, seen from above, are not this person's.
+        min_points: fewer points than this say nothing.
+        surface_m: how much nearer the reflecting surface is than the trunk's middle.
     """
     points = record.positions_m.astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
-    near = np.linalg.norm(points[:, :2] - trunk_m[:2], axis=1) < params.reach_m
+    near = np.linalg.norm(points[:, :2] - trunk_m[:2], axis=1) < reach_m
     near &= np.isfinite(record.radial_velocities_m_s)
-    if near.sum() < params.min_points:
+    if near.sum() < min_points:
         return None
     centre = np.median(points[near], axis=0)
     away = centre - mount.position_world_m
@@ -35,12 +51,9 @@ def trunk_measurement(
     away /= distance
     right = np.cross(away, mount.r_world_from_radar[:, 2])
     right /= np.linalg.norm(right)
-    return RadarTrunkMeasurement(
-        time_ns=record.measured_ns,
-        source=mount.name,
-        position_m=centre + params.surface_m * away,
+    return TrunkCluster(
+        position_m=centre + surface_m * away,
         directions=np.stack([away, right, np.cross(right, away)]),
         distance_m=distance,
         radial_velocity_m_s=float(np.median(record.radial_velocities_m_s[near])),
-        params=params,
     )
