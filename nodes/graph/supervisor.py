@@ -464,6 +464,8 @@ class Supervisor:
         beat = node.beat
         live = self._directory.session.time == "live"
         idle_s = self.params.drained_s if live else self.params.data_drained_s
+        if not node.launch.links:
+            return True  # It takes nothing, so nothing waits for it.
         if beat is None or node.state == "restarting":
             return False
         since_end_s = (beat.now_ns - self._drain_from_ns) * 1e-9
