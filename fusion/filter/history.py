@@ -15,7 +15,7 @@ import numpy as np
 
 from fusion.filter.measurements.anatomy import AnatomyParams
 from fusion.filter.measurements.rows import Measurement
-from fusion.filter.process import NS_PER_S, ProcessParams, predict, spectral_densities
+from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.state import LENGTH, State, empty_state
 from fusion.filter.update import UpdateParams, Updater
 
@@ -39,9 +39,9 @@ class FilterParams:
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
     window_s: float = 0.3
     """How late a measurement may be."""
-    lock_after_s: float = 0.5
+    lock_after_s: float = 0.7
     """Lengths are learned for at least so long,"""
-    lock_share: float = 0.012
+    lock_share: float = 0.025
     """until each has at most this standard deviation, as a share,"""
     untold_share: float = 0.05
     """(lengths that are less certain than this are not being measured and do not count)"""
@@ -66,7 +66,7 @@ class PersonFilter:
         """Take over a state; ``updater`` is scratch space that several filters may share."""
         self.params = params
         self.updater = updater
-        self.density = spectral_densities(params.process)
+        self.process = make_process(params.process)
         self._base = start.copy()
         self._entries: list[_Entry] = []
         self._pool: list[State] = []
@@ -95,7 +95,7 @@ class PersonFilter:
     def predicted(self, time_ns: int, out: State) -> State:
         """Write the state at ``time_ns`` (not before the newest) into ``out`` without changing the filter."""
         out.copy_from(self.state)
-        predict(out, self.density, self.params.process, max(time_ns, out.time_ns))
+        predict(out, self.process, max(time_ns, out.time_ns))
         return out
 
     def state_before(self, time_ns: int) -> State:
@@ -111,7 +111,7 @@ class PersonFilter:
         entry = self._entries[index]
         before = self._entries[index - 1].after if index else self._base
         entry.after.copy_from(before)
-        predict(entry.after, self.density, self.params.process, entry.measurement.time_ns)
+        predict(entry.after, self.process, entry.measurement.time_ns)
         used = self.updater.apply(entry.after, entry.measurement) >= 0
         if not entry.after.lengths_locked and self._lengths_known(entry.after):
             entry.after.lock_lengths()

@@ -10,11 +10,13 @@ acceleration) with a decaying rate.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from fusion.body.kinematics import BALL, ROOT, TABLES, BodyTables
+from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import COORDINATE_NAMES
 from fusion.filter.state import RATE_COLUMN, State, retract_into
 from fusion.maths.kernels import left_jacobian_into, matrix_of_rotvec_into
@@ -45,8 +47,15 @@ class ProcessParams:
     knee_rad_s2: float = 50.0
     foot_rad_s2: float = 40.0
     correlation_s: float = 0.1
-    decay_s: float = 0.6
+    decay_s: float = 0.3
     """Time constant with which an unobserved rate dies out."""
+    spine_rest_s: float = 1.0
+    """Time constant with which an unobserved coordinate returns to rest. Hips and shoulders alone do not tell how
+    the trunk's bend is shared between pelvis and spine; of all answers the straighter spine is the likelier."""
+    neck_rest_s: float = 2.0
+    girdle_rest_s: float = 1.0
+    hand_rest_s: float = 2.0
+    toe_rest_s: float = 0.3
 
 
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -76,8 +85,47 @@ def spectral_densities(params: ProcessParams) -> Float64:
     return out
 
 
+_REST: tuple[tuple[str, str], ...] = (
+    ("spine", "spine_rest_s"),
+    ("neck", "neck_rest_s"),
+    ("shoulder", "girdle_rest_s"),
+    ("forearm", "hand_rest_s"),
+    ("wrist", "hand_rest_s"),
+    ("toe", "toe_rest_s"),
+)
+
+
+def rest_rates(params: ProcessParams) -> Float64:
+    """Rate [44] in 1/s at which each coordinate returns to rest; 0 for those that do not."""
+    out = np.zeros(len(COORDINATE_NAMES))
+    for index, name in enumerate(COORDINATE_NAMES):
+        bare = name.removeprefix("left_").removeprefix("right_")
+        for prefix, attribute in _REST:
+            if bare.startswith(prefix):
+                out[index] = 1.0 / getattr(params, attribute)
+    return out
+
+
+class Process(NamedTuple):
+    """The process as the kernels take it."""
+
+    density: Float64
+    """[44] white-acceleration density, unit^2/s^3."""
+    rest_rate: Float64
+    """[44] 1/s."""
+    rest: Float64
+    """[44] where a coordinate returns to."""
+    decay_s: float
+    """Time constant of the rates, s."""
+
+
+def make_process(params: ProcessParams) -> Process:
+    """Arrays of a process."""
+    return Process(spectral_densities(params), rest_rates(params), resting_coordinates(), params.decay_s)
+
+
 @njit(cache=True)
-def _transition_rows(tables: BodyTables, p: Float64, error: Float64, reach: float, keep: float) -> None:
+def _transition_rows(tables: BodyTables, p: Float64, error: Float64, reach: float, keep: float, stay: Float64) -> None:
     """p <- F p. F is the identity but for the turn of the rotations, their coupling to the rates, and the decay."""
     size = p.shape[1]
     pose = RATE_COLUMN
@@ -87,7 +135,7 @@ def _transition_rows(tables: BodyTables, p: Float64, error: Float64, reach: floa
     for i in range(pose):
         if not tables.turns[i]:
             for c in range(size):
-                p[i, c] += reach * p[RATE_COLUMN + i, c]
+                p[i, c] = stay[i] * p[i, c] + reach * p[RATE_COLUMN + i, c]
     for s in range(tables.parent.shape[0]):
         if tables.freedom[s] != ROOT and tables.freedom[s] != BALL:
             continue
@@ -109,45 +157,36 @@ def _transition_rows(tables: BodyTables, p: Float64, error: Float64, reach: floa
 
 
 @njit(cache=True)
-def predict_kernel(
-    tables: BodyTables, nominal: Float64, covariance: Float64, density: Float64, decay_s: float, step_s: float
-) -> None:
-    """Advance one state by ``step_s`` in place.
-
-    Args:
-        tables: the skeleton.
-        nominal: [99], changed.
-        covariance: [99, 99], changed.
-        density: [44] of ``spectral_densities``.
-        decay_s: time constant of the rates.
-        step_s: time to advance, s.
-    """
+def predict_kernel(tables: BodyTables, nominal: Float64, covariance: Float64, process: Process, step_s: float) -> None:
+    """Advance one state by ``step_s`` in place: nominal [99] and covariance [99, 99]."""
     size = nominal.shape[0]
-    pose = density.shape[0]
-    keep = np.exp(-step_s / decay_s)
-    reach = decay_s * (1.0 - keep)
+    pose = RATE_COLUMN
+    keep = np.exp(-step_s / process.decay_s)
+    reach = process.decay_s * (1.0 - keep)
+    stay = np.exp(-step_s * process.rest_rate)
     error = np.zeros(size)
     for i in range(pose):
         error[i] = reach * nominal[RATE_COLUMN + i]
 
     # P <- F P F^T: F on the rows, then on the columns.
-    _transition_rows(tables, covariance, error, reach, keep)
-    _transition_rows(tables, covariance.T, error, reach, keep)
+    _transition_rows(tables, covariance, error, reach, keep, stay)
+    _transition_rows(tables, covariance.T, error, reach, keep, stay)
 
     for i in range(pose):
         v = RATE_COLUMN + i
-        q = density[i]
+        q = process.density[i]
         covariance[i, i] += q * step_s**3 / 3.0
         covariance[i, v] += q * step_s**2 / 2.0
         covariance[v, i] += q * step_s**2 / 2.0
         covariance[v, v] += q * step_s
+        error[i] += (stay[i] - 1.0) * (nominal[i] - process.rest[i])
 
     retract_into(tables, nominal, error, nominal)
     for i in range(pose):
         nominal[RATE_COLUMN + i] *= keep
 
 
-def predict(state: State, density: Float64, params: ProcessParams, time_ns: int) -> None:
+def predict(state: State, process: Process, time_ns: int) -> None:
     """Advance a state in place to ``time_ns``; a time before the state's is refused.
 
     Raises:
@@ -159,5 +198,5 @@ def predict(state: State, density: Float64, params: ProcessParams, time_ns: int)
     steps = max(1, int(np.ceil(remaining_s / MAX_STEP_S)))
     if remaining_s > 0.0:
         for _ in range(steps):
-            predict_kernel(TABLES, state.nominal, state.covariance, density, params.decay_s, remaining_s / steps)
+            predict_kernel(TABLES, state.nominal, state.covariance, process, remaining_s / steps)
     state.time_ns = time_ns

@@ -38,7 +38,7 @@ from fusion.records import Float64
 class UpdateParams:
     """How an update is iterated, weighed and gated."""
 
-    iterations: int = 3
+    iterations: int = 5
     tolerance: float = 2e-3
     """An iteration that moves no state entry by more than this (rad, m, log m) is the last."""
     student_nu: float = 4.0
