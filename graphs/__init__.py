@@ -1,0 +1,1 @@
+"""Graphs that come with Kinefuse: the simulated lab and templates to copy."""
