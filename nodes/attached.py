@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import zmq
+from pydantic import ValidationError
 
+from nodes.errors import RequestError, listed, suggestion
 from nodes.graph.clock import SessionClock, steady_ns
-from nodes.graph.protocol import Directory
+from nodes.graph.protocol import Directory, DirectoryRequest, MessageError, pack, unpack_map
+from nodes.graph.rundir import RunningSession, running_sessions
 from nodes.node import Envelope
 from nodes.sessions.index import SessionError
 from nodes.sessions.writer import QueuedWriter, SessionFacts, SessionWriter, new_path
 from nodes.transport.bus import Subscriber
-from nodes.transport.endpoints import CurveKeys, Link
+from nodes.transport.endpoints import CurveKeys, Link, connect
 from nodes.transport.streams import split_topic
 
 if TYPE_CHECKING:
@@ -35,17 +38,77 @@ MAX_WAITING = 20_000
 """Records other than pictures that may wait for the observer; the oldest go first."""
 SILENT_AFTER_S = 3.0
 """Health comes twice a second as long as the session runs."""
+MAX_DIRECTORY_BYTES = 1 << 20
 _POLL_S = 0.1
 _NS_PER_S = 1_000_000_000
 
 
+class AttachError(RequestError):
+    """There is no such session, or it does not answer."""
+
+
+def find_session(name: str | None) -> RunningSession:
+    """The running session of that name, or the only one.
+
+    Raises:
+        AttachError: naming those that run.
+    """
+    running = running_sessions()
+    names = [session.name for session in running]
+    if name is not None:
+        for session in running:
+            if session.name == name:
+                return session
+        raise AttachError(f"no session {name!r} runs{suggestion(name, names)}; running: {listed(names)}")
+    if len(running) == 1:
+        return running[0]
+    if not running:
+        raise AttachError("no session runs; start one: kinefuse run GRAPH, or kinefuse demo")
+    raise AttachError(f"{len(running)} sessions run: {listed(names)}; name the one to look at")
+
+
+def request_directory(control: str, *, timeout_s: float = 5.0, keys: CurveKeys | None = None) -> Directory:
+    """Ask a session's supervisor what a late joiner needs.
+
+    Args:
+        control: endpoint, e.g. ``ipc:///run/…/control`` or ``tcp://127.0.0.1:5555``.
+        timeout_s: how long to wait for the answer.
+        keys: the session's, where it has any.
+
+    Raises:
+        AttachError: if nobody answers, or something else does.
+    """
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    asking = context.socket(zmq.DEALER)
+    try:
+        asking.setsockopt(zmq.MAXMSGSIZE, MAX_DIRECTORY_BYTES)
+        connect(asking, control, keys)
+        asking.send(pack(DirectoryRequest()))
+        if not asking.poll(round(timeout_s * 1000)):
+            raise AttachError(f"{control}: no session answers within {timeout_s:g} s; is it still running?")
+        return Directory.model_validate(unpack_map(asking.recv_multipart()[-1]))
+    except zmq.ZMQError as error:
+        raise AttachError(f"{control}: {error.strerror}; expected ipc:///PATH or tcp://HOST:PORT") from error
+    except (MessageError, ValidationError) as error:
+        raise AttachError(f"{control}: what answers is no session of this software: {error}") from error
+    finally:
+        context.destroy(linger=0)
+
+
 def links(directory: Directory, topics: Iterable[str]) -> list[Link]:
-    """What to connect to for these topics; topics that the session has not are left out."""
-    chosen: dict[str, list[str]] = {}
+    """What to connect to for these topics and for the last words of those who publish them.
+
+    Topics that the session has not are left out.
+    """
+    chosen: dict[str, dict[str, None]] = {}
+    own = {publisher for topic, publisher in directory.topics.items() if not topic.endswith("/health")}
     for topic in topics:
         publisher = directory.topics.get(topic)
         if publisher is not None and publisher in directory.endpoints:
-            chosen.setdefault(publisher, []).append(topic)
+            names = chosen.setdefault(publisher, {})
+            names[topic] = None
+            if publisher in own:
+                names[f"{publisher}/end"] = None
     return [Link(publisher, directory.endpoints[publisher], tuple(names)) for publisher, names in chosen.items()]
 
 

@@ -33,7 +33,7 @@ class HealthParams:
     max_nodes: int = 64
     max_streams: int = 64
     """Rows per node."""
-    max_counters: int = 6
+    max_counters: int = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +92,30 @@ class HealthModel:
 
     def rows(self, now_ns: int) -> tuple[Row, ...]:
         """The table, by node name; a node's outputs before its inputs."""
+        ended = self._ended_topics()
         return tuple(
             row
             for node, (report, published_ns) in sorted(self.state.reports.items())
-            for row in self._node_rows(node, report, max(0.0, (now_ns - published_ns) / 1e9))
+            for row in self._node_rows(node, report, max(0.0, (now_ns - published_ns) / 1e9), ended)
         )
 
-    def _node_rows(self, node: str, report: Health, waited_s: float) -> list[Row]:
+    def _ended_topics(self) -> set[str]:
+        """What the nodes that have said their last word used to publish."""
+        reports = [report for node, (report, _) in self.state.reports.items() if node in self.state.ended]
+        return {
+            topic
+            for report in reports
+            for topic, direction in zip(report.topics, report.directions, strict=True)
+            if direction == "out"
+        }
+
+    def _node_rows(self, node: str, report: Health, waited_s: float, ended: set[str]) -> list[Row]:
         state = self._node_state(node, report, waited_s)
         level = _state_level(state)
         figures = counters_text(report.counters, self.params.max_counters)
         order = sorted(range(len(report.topics)), key=lambda s: (report.directions[s] != "out", report.topics[s]))
         rows = [
-            self._stream_row(node, state, level, report, stream, waited_s)
+            self._stream_row(node, state, level, report, stream, waited_s, ended)
             for stream in order[: self.params.max_streams]
             if _worth_a_row(report, stream)
         ]
@@ -122,12 +133,13 @@ class HealthModel:
             return "ended"
         return report.state
 
-    def _stream_row(self, node: str, state: str, level: Level, report: Health, stream: int, waited_s: float) -> Row:
+    def _stream_row(
+        self, node: str, state: str, level: Level, report: Health, stream: int, waited_s: float, ended: set[str]
+    ) -> Row:
         topic, direction = report.topics[stream], report.directions[stream]
         kind = topic.rpartition("/")[2]
         age_s = float(report.ages_s[stream]) + waited_s
-        publisher_ended = topic.rpartition("/")[0] in self.state.ended
-        expected = state == "running" and kind not in QUIET_STREAMS and not publisher_ended
+        expected = state == "running" and kind not in QUIET_STREAMS and topic not in ended
         late = expected and not age_s <= self.params.late_s
         drops, errors = int(report.drops[stream]), int(report.errors[stream])
         discards = direction == "in" and kind in DISCARDING_STREAMS

@@ -88,6 +88,8 @@ class SceneDrawing:
     thin: Lines
     """Ellipsoids, trails, the truth."""
     people: int
+    centre_m: tuple[float, float] | None
+    """Where on the floor the people are, in the middle; None without any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +196,14 @@ class SceneModel:
         if options.trails:
             thin.extend(self._trail_lines())
         dots = [*self._radar_dots(now_ns), *self._landmark_dots(now_ns)]
-        people = sum(len(record.ids) for record, _ in shown)
-        return SceneDrawing(joined_lines(bones), joined_points(joints), joined_points(dots), joined_lines(thin), people)
+        return SceneDrawing(
+            bones=joined_lines(bones),
+            joints=joined_points(joints),
+            points=joined_points(dots),
+            thin=joined_lines(thin),
+            people=sum(len(record.ids) for record, _ in shown),
+            centre_m=_centre([record for record, _ in shown]),
+        )
 
     def panels(self, options: ViewOptions) -> tuple[Panel, ...]:
         """Each camera's picture with what was found in it."""
@@ -331,6 +339,15 @@ class SceneModel:
             tints[:, 3] = np.repeat(np.linspace(0.05, 0.7, len(ends)), ends.shape[1])
             lines.append(Lines(ends.reshape(-1, 2, 3), tints))
         return lines
+
+
+def _centre(shown: list[People]) -> tuple[float, float] | None:
+    roots = np.concatenate([np.zeros((0, 3)), *(record.positions_m[:, SEGMENT["pelvis"]] for record in shown)])
+    roots = roots[np.isfinite(roots).all(axis=1)]
+    if not len(roots):
+        return None
+    x, y = np.median(roots[:, :2], axis=0)
+    return float(x), float(y)
 
 
 def radar_dots(record: RadarPoints, mount: RadarMount, share: float, most: int) -> Points:

@@ -14,7 +14,7 @@ from viz.models import colours
 from viz.models.colours import Colour
 from viz.models.lines import Lines, Points, uniform
 
-MEASURED_SIZE_PX = 11.0
+MEASURED_SIZE_PX = 9.0
 INFERRED_SIZE_PX = 6.0
 ELLIPSOID_SIGMAS = 2.0
 ELLIPSOID_OPACITY = 0.55

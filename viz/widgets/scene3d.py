@@ -25,6 +25,8 @@ AZIMUTH_DEG = -62.0
 LOOK_AT_HEIGHT_M = 0.95
 DISTANCE_PER_HALF_FLOOR = 1.55
 LEAST_DISTANCE_M = 4.2
+PEOPLE_DISTANCE_SHARE = 0.72
+"""How much nearer the view starts when it starts at people."""
 
 LEGEND = (
     "<span style='color:{measured}'>●</span> bright: measured &nbsp; "
@@ -47,6 +49,8 @@ class SceneView(QtWidgets.QWidget):
         super().__init__()
         self._fixtures = fixtures
         self.view: Any = None
+        self._people_at: tuple[float, float] | None = None
+        self._looked_at_people = False
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         if message:
@@ -74,17 +78,24 @@ class SceneView(QtWidgets.QWidget):
         _set_lines(self._thin, drawing.thin)
         _set_points(self._joints, drawing.joints)
         _set_points(self._points, drawing.points)
+        self._people_at = drawing.centre_m
+        if self._people_at is not None and not self._looked_at_people:
+            self._looked_at_people = True
+            self.reset_view()
         self._place_labels()
 
     def reset_view(self) -> None:
-        """Look at the middle of the room from a corner."""
+        """Look at the people from a corner of the room, or at its middle without any."""
         if self.view is None:
             return
-        x, y = self._fixtures.floor_centre_m
+        distance_m = max(LEAST_DISTANCE_M, DISTANCE_PER_HALF_FLOOR * self._fixtures.half_floor_m)
+        if self._people_at is not None:
+            distance_m = max(LEAST_DISTANCE_M, PEOPLE_DISTANCE_SHARE * distance_m)
+        x, y = self._people_at or self._fixtures.floor_centre_m
         self.view.setCameraParams(fov=FIELD_OF_VIEW_DEG)
         self.view.setCameraPosition(
             pos=QtGui.QVector3D(x, y, LOOK_AT_HEIGHT_M),
-            distance=max(LEAST_DISTANCE_M, DISTANCE_PER_HALF_FLOOR * self._fixtures.half_floor_m),
+            distance=distance_m,
             elevation=ELEVATION_DEG,
             azimuth=AZIMUTH_DEG,
         )

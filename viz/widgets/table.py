@@ -10,7 +10,7 @@ from viz.models.health import Level, Row, age_text, rate_text
 from viz.widgets import style
 
 HEADERS = ("node", "state", "restarts", "stream", "rate /s", "age", "count", "drops", "errors", "node's own figures")
-WIDTHS_PX = (110, 104, 78, 190, 72, 76, 96, 70, 72)
+WIDTHS_PX = (92, 96, 72, 182, 64, 66, 76, 60, 62)
 ROW_HEIGHT_PX = 21
 _NUMBERS = frozenset({2, 4, 5, 6, 7, 8})
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}
@@ -82,6 +82,7 @@ class HealthTable(QtWidgets.QTableWidget):
             self.setItem(row, column, item)
         if item.text() != text:
             item.setText(text)
+            item.setToolTip(text)
         if item.data(QtCore.Qt.ItemDataRole.UserRole) != colour:
             item.setData(QtCore.Qt.ItemDataRole.UserRole, colour)
             item.setForeground(QtGui.QColor(colour))
