@@ -41,7 +41,7 @@ class FilterParams:
     """How late a measurement may be."""
     lock_after_s: float = 0.7
     """Lengths are learned for at least so long,"""
-    lock_share: float = 0.025
+    lock_share: float = 0.015
     """until each has at most this standard deviation, as a share,"""
     untold_share: float = 0.05
     """(lengths that are less certain than this are not being measured and do not count)"""

@@ -36,26 +36,26 @@ class ProcessParams:
     makes the spectral density ``q = a^2 * correlation_s``.
     """
 
-    root_m_s2: float = 4.0
-    root_rad_s2: float = 10.0
-    trunk_rad_s2: float = 8.0
-    neck_rad_s2: float = 15.0
-    girdle_rad_s2: float = 8.0
-    arm_rad_s2: float = 40.0
-    hand_rad_s2: float = 40.0
-    hip_rad_s2: float = 30.0
-    knee_rad_s2: float = 50.0
-    foot_rad_s2: float = 40.0
+    root_m_s2: float = 2.5
+    root_rad_s2: float = 6.0
+    trunk_rad_s2: float = 5.0
+    neck_rad_s2: float = 9.0
+    girdle_rad_s2: float = 5.0
+    arm_rad_s2: float = 25.0
+    hand_rad_s2: float = 25.0
+    hip_rad_s2: float = 18.0
+    knee_rad_s2: float = 30.0
+    foot_rad_s2: float = 25.0
     correlation_s: float = 0.1
     decay_s: float = 0.3
     """Time constant with which an unobserved rate dies out."""
-    spine_rest_s: float = 1.0
+    spine_rest_s: float = 0.5
     """Time constant with which an unobserved coordinate returns to rest. Hips and shoulders alone do not tell how
     the trunk's bend is shared between pelvis and spine; of all answers the straighter spine is the likelier."""
     neck_rest_s: float = 2.0
     girdle_rest_s: float = 1.0
     hand_rest_s: float = 2.0
-    toe_rest_s: float = 0.3
+    toe_rest_s: float = 0.1
 
 
 _GROUPS: tuple[tuple[str, str], ...] = (
