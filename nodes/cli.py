@@ -55,7 +55,10 @@ class UsageError(RequestError):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong and where help is; one message."""
+    """Says what is wrong and where help is; one message. Options are spelt out, so that a new one breaks no script."""
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **keys})
 
     def error(self, message: str) -> Any:
         raise UsageError(f"{message} ({self.prog} --help)")

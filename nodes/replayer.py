@@ -112,9 +112,13 @@ class _Replay:
                 return
             context.publish(envelope.topic, envelope.record)
             self._last = envelope
-            context.counters["refused"] = float(session.refused)
-            context.counters["damaged_chunks"] = float(session.damaged)
+            self._report()
+        self._report()
         self._say_end()
+
+    def _report(self) -> None:
+        self._context.counters["refused"] = float(self._session.refused)
+        self._context.counters["damaged_chunks"] = float(self._session.damaged)
 
     def _wait_until(self, due_ns: int) -> None:
         context = self._context

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -99,7 +100,10 @@ def import_pose2sim(folder: Path, target: Path, *, fps: float | None = None, lan
     name = landmarks or SETS_BY_COUNT.get(count)
     if name is None:
         raise RequestError(f"{folder}: {count} landmarks a person; known are {SETS_BY_COUNT}; give --landmarks")
-    wanted = len(landmark_set(name).landmark_names)
+    try:
+        wanted = len(landmark_set(name).landmark_names)
+    except ValueError as error:
+        raise RequestError(f"--landmarks {name}: {error}") from error
     if wanted != count:
         raise RequestError(f"{folder}: {count} landmarks a person, but {name} has {wanted}")
     facts = SessionFacts(
@@ -166,7 +170,7 @@ def _read_pack(path: Path) -> tuple[float, dict[str, tuple[Frame, ...]]]:
                     raise ValueError(f"{name}: people {people.shape} and offsets {offsets.shape} do not fit")
                 spans = pairwise(offsets)
                 named[name] = tuple(Frame(index, people[first:last]) for index, (first, last) in enumerate(spans))
-    except (OSError, KeyError, ValueError, IndexError) as error:
+    except (OSError, KeyError, ValueError, IndexError, BadZipFile) as error:
         raise RequestError(f"{path}: not a file of 2D landmarks: {error}") from error
     if not fps > 0 or not named:
         raise RequestError(f"{path}: fps {fps:g} and {len(named)} cameras; both must be more than 0")

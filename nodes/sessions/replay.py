@@ -72,7 +72,16 @@ def replay_graph(request: ReplayRequest) -> Iterator[ReplayGraph]:
             )
         overrides = _overrides(request, session, kept, skip)
         if session.profile_text and not _has_profile(request.graph):
-            overrides["session"]["profile"] = _profile_file(session, stack)
+            path = _profile_file(session, stack)
+            problem = _profile_problem(path)
+            if problem is None:
+                overrides["session"]["profile"] = str(path)
+            elif request.graph is None:
+                remarks.append(f"replaying without the recorded profile, which does not load: {problem}")
+            else:
+                raise SessionError(
+                    f"{request.session}: its profile does not load: {problem}; give {request.graph} a session.profile"
+                )
         yield ReplayGraph(_load(request, session, overrides), tuple(remarks))
 
 
@@ -163,12 +172,22 @@ def _free_name(name: str, taken: set[str]) -> str:
     return next(item for item in names if item not in taken)
 
 
-def _profile_file(session: SessionReader, stack: ExitStack) -> str:
+def _profile_problem(path: Path) -> str | None:
+    from calibration.profile import load_profile
+
+    try:
+        load_profile(path)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _profile_file(session: SessionReader, stack: ExitStack) -> Path:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kinefuse-")))
     name = Path(session.entry(PROFILE_ENTRY).get("name") or "profile.toml").name
     path = folder / name
     path.write_text(session.profile_text or "", "utf-8")
-    return str(path)
+    return path
 
 
 def _load(request: ReplayRequest, session: SessionReader, overrides: dict[str, Any]) -> LoadedGraph:

@@ -11,7 +11,8 @@ from fusion.records import Annotation, Image, Landmarks2D, RadarPoints
 from nodes.node import Envelope
 from nodes.sessions.writer import SessionFacts, SessionWriter
 
-FACTS = SessionFacts(name="lab", graph_text="nodes: {}\n", profile_name="lab.toml", profile_text="format = 1\n")
+PROFILE = 'format = "kinefuse-profile"\nversion = 1\n'
+FACTS = SessionFacts(name="lab", graph_text="nodes: {}\n", profile_name="lab.toml", profile_text=PROFILE)
 STEP_NS = 10_000_000
 START_NS = 1_700_000_000_000_000_000
 
