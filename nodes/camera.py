@@ -254,8 +254,7 @@ def _plays_at_own_timing(params: Params, context: NodeContext) -> bool:
 
 def _origin_ns(context: NodeContext) -> int:
     """When a file that plays in real time has its time 0, on the session clock; the same for all nodes."""
-    started_ns = getattr(context, "started_ns", 0) or context.clock.now_ns()
-    return int(started_ns) + START_MARGIN_NS
+    return context.started_ns + START_MARGIN_NS
 
 
 class _Player:

@@ -124,6 +124,9 @@ class NodeContext(Protocol):
     """The node's own figures; published in its health."""
     inputs: tuple[str, ...]
     """Topics that it takes, wildcards resolved."""
+    started_ns: int
+    """Session clock when the graph was let go, once ``ready`` has returned; the same for all nodes, also
+    for one that was started again: where sources that play something meet in time."""
 
     @property
     def stopping(self) -> bool:

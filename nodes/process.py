@@ -78,11 +78,14 @@ def run_node(launch: NodeLaunch) -> int:
 def _report(runtime: NodeRuntime, error: Exception) -> int:
     from pydantic import ValidationError
 
+    from calibration.tables import CalibrationError
+    from fusion.rig import RigError
     from nodes.errors import RequestError
     from nodes.graph.protocol import EXIT_FAILED, EXIT_WRONG_REQUEST
 
-    wrong_request = isinstance(error, RequestError | ImportError | ValidationError)
-    if isinstance(error, RequestError):
+    explained = isinstance(error, RequestError | CalibrationError | RigError)
+    wrong_request = explained or isinstance(error, ImportError | ValidationError)
+    if explained:
         reason = str(error)
         runtime.log.error("%s", reason)
     else:

@@ -197,6 +197,7 @@ class NodeRuntime:
         self.log = logging.getLogger(launch.node)
         self.counters: dict[str, float] = {}
         self.inputs: tuple[str, ...] = launch.inputs
+        self.started_ns = 0
         self._launch = launch
         self._data_time = self.session.time == "data"
         self._go = threading.Event()
@@ -352,6 +353,7 @@ class NodeRuntime:
 
     def _obey(self, order: Order) -> None:
         if order.t == "go":
+            self.started_ns = order.started_ns
             self._go.set()
         elif order.t == "stop":
             self._stop_asked_ns = self._stop_asked_ns or steady_ns()
@@ -443,6 +445,7 @@ class LoopbackContext:
         self.log = logging.getLogger(name)
         self.counters: dict[str, float] = defaultdict(float)
         self.inputs = tuple(inputs)
+        self.started_ns = self.clock.now_ns()
         self.bus = bus or LoopbackBus(self.clock, self.session.time == "data")
         self.is_ready = False
         self.published: list[Envelope] = []

@@ -158,6 +158,8 @@ class Order(_Message):
     """With ``gone``: who is no longer there."""
     failed: bool = False
     """With ``gone``: it failed, so it has not said that its streams end."""
+    started_ns: int = 0
+    """With ``go``: session clock when the graph was let go; the same for all nodes and all their lives."""
 
 
 class Directory(_Message):

@@ -218,6 +218,7 @@ class Supervisor:
         self._duration_s = duration_s
         self._by_token: dict[str, ManagedNode] = {}
         self._running_since_s: float | None = None
+        self._started_ns = 0
         self._ran_s = 0.0
         self._drain_from_ns = 0
         self._next_health_s = 0.0
@@ -440,13 +441,14 @@ class Supervisor:
     def _go(self, alive: Sequence[ManagedNode], now_s: float) -> None:
         self.phase = Phase.RUNNING
         self._running_since_s = now_s
+        self._started_ns = self._clock.now_ns()
         self._log.info(f"all {len(alive)} nodes are ready")
         for node in sorted(alive, key=lambda node: node.layer):
             self._let_go(node)
 
     def _let_go(self, node: ManagedNode) -> None:
         node.state = "running"
-        self._send(node, Order(t="go"))
+        self._send(node, Order(t="go", started_ns=self._started_ns))
 
     def _check_end(self, now_s: float) -> None:
         sources = [node for node in self.nodes.values() if node.is_source]

@@ -36,12 +36,6 @@ class SourceError(RequestError):
     """A source that cannot be opened; the message names it and the next step."""
 
 
-class CameraAbsent(SourceError):
-    """A live source that is not there now; it may come, so trying again makes sense."""
-
-    exit_code = 1
-
-
 class PictureSource(Protocol):
     """Where pictures come from."""
 
@@ -227,7 +221,7 @@ class LiveCapture:
             )
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraAbsent(_cannot_open_live(source))
+            raise SourceError(_cannot_open_live(source))
         if not _URL.match(str(source)):
             self._ask(cv2, request)
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))

@@ -46,7 +46,7 @@ class Context:
         self.log = logging.getLogger("test")
         self.counters: dict[str, float] = {}
         self.inputs: tuple[str, ...] = ()
-        self.started_ns = 0
+        self.started_ns = MonotonicClock().now_ns()
         self.is_ready = threading.Event()
         self._stop = threading.Event()
         self._news = threading.Condition()
