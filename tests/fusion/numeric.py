@@ -25,7 +25,7 @@ def angles(largest_rad: float = math.pi) -> st.SearchStrategy[float]:
     return st.one_of(
         st.floats(0.0, largest_rad),
         st.sampled_from([0.0, 1e-300, 1e-12, 1e-8, largest_rad]),
-        st.floats(0.0, 1e-7),
+        st.floats(-9.0, 0.0).map(lambda exponent: 10.0**exponent),
         st.floats(0.5e-4, 2e-4),
         st.floats(0.0, 1e-6).map(lambda gap: largest_rad - gap),
     )

@@ -249,6 +249,21 @@ def test_pixels_that_no_point_projects_to_have_no_ray(distortion: tuple[float, .
     assert np.isnan(undistort(pixels, camera)).all()
 
 
+def test_tangential_distortion_folds_too() -> None:
+    """With p1 alone y_d = y + 3 p1 y^2 on the vertical axis, which turns at y = -1 / (6 p1)."""
+    p1 = 0.1
+    camera = make_camera((0.0, 0.0, p1, 0.0, 0.0), level=True)
+    turn = -1.0 / (6.0 * p1)
+    heights = np.array([0.9, 0.99, 1.01, 1.2, 1.9]) * turn
+    _, depths = project(np.column_stack([np.zeros(5), heights, np.ones(5)]), camera)
+    np.testing.assert_array_equal(depths, [1.0, 1.0, -1.0, -1.0, -1.0])
+    lowest = turn + 3.0 * p1 * turn**2
+    pixels = np.column_stack([np.zeros(3), MATRIX[1, 1] * np.array([0.99, 1.01, 3.0]) * lowest]) + MATRIX[:2, 2]
+    rays = undistort(pixels, camera)
+    assert turn < rays[0, 1] < lowest
+    assert np.isnan(rays[1:]).all()
+
+
 def test_undistort_passes_nan_on_and_keeps_the_rest() -> None:
     camera = lens_camera(False, "barrel")
     pixels = np.array([[600.0, 300.0], [math.nan, 300.0], [600.0, math.nan], [math.inf, 0.0], [600.0, 300.0]])
