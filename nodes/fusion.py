@@ -35,7 +35,7 @@ class Params(NodeParams):
     max_people: int = Field(4, ge=1, le=16)
     window_s: float = Field(0.3, ge=0.25, le=5.0)
     """How late a measurement may be and still be applied at its own time."""
-    lock_after_s: float = Field(0.5, ge=0.0)
+    lock_after_s: float = Field(1.0, ge=0.0)
     """Segment lengths are learned for at least so long."""
 
     def publishes(self, name: str) -> tuple[str, ...]:

@@ -39,9 +39,9 @@ class FilterParams:
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
     window_s: float = 0.3
     """How late a measurement may be."""
-    lock_after_s: float = 0.7
+    lock_after_s: float = 1.0
     """Lengths are learned for at least so long,"""
-    lock_share: float = 0.015
+    lock_share: float = 0.03
     """until each has at most this standard deviation, as a share,"""
     untold_share: float = 0.05
     """(lengths that are less certain than this are not being measured and do not count)"""

@@ -292,7 +292,8 @@ class Updater:
         work.nominal[:] = state.nominal
         prior_variance = state.covariance.diagonal()
         gated = 0
-        for iteration in range(iterations or p.iterations):
+        limit = 1 if measurement.linear else iterations or p.iterations
+        for iteration in range(limit):
             self.linearise(state, work.nominal)
             measurement.add_rows(state, work.nominal, self.body, rows)
             if rows.filled[0] == 0:

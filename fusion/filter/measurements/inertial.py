@@ -104,6 +104,11 @@ class GyroMeasurement:
     """[M, 3] sensor frame; NaN where missing."""
     params: GyroParams
 
+    @property
+    def linear(self) -> bool:
+        """See ``Measurement``."""
+        return True
+
     def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
         """See ``Measurement``."""
         speed = np.linalg.norm(self.rates_rad_s, axis=1)

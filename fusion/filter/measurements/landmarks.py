@@ -168,6 +168,11 @@ class Landmarks2DMeasurement:
     """[K] variance over the square of the camera's noise scale."""
     params: LandmarkParams
 
+    @property
+    def linear(self) -> bool:
+        """See ``Measurement``."""
+        return False
+
     def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
         """See ``Measurement``."""
         if state.landmark_noise <= 0.0:
@@ -204,6 +209,11 @@ class Landmarks3DMeasurement:
     """[K, 3] world; NaN where not used."""
     variance_m2: Float64
     """[K]."""
+
+    @property
+    def linear(self) -> bool:
+        """See ``Measurement``."""
+        return False
 
     def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
         """See ``Measurement``."""

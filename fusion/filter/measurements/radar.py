@@ -105,6 +105,11 @@ class RadarTrunkMeasurement:
     radial_velocity_m_s: float
     params: RadarParams
 
+    @property
+    def linear(self) -> bool:
+        """See ``Measurement``."""
+        return True
+
     def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
         """See ``Measurement``. The velocity's derivative by the pose is left out: it is far below the noise."""
         p = self.params

@@ -80,6 +80,11 @@ class Measurement(Protocol):
         """Where from; breaks ties between measurements of one time."""
         ...
 
+    @property
+    def linear(self) -> bool:
+        """Whether one iteration is enough: its prediction is nearly linear within its own noise."""
+        ...
+
     def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
         """Append this measurement's rows, linearised at ``nominal`` [99] with kinematics ``body``."""
         ...
