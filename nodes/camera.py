@@ -28,6 +28,8 @@ BACKOFF_FIRST_S = 0.25
 BACKOFF_LAST_S = 4.0
 START_MARGIN_NS = 750_000_000
 """From the start of the graph to a file's time 0: by then all readers are connected."""
+CATCH_UP_NS = 250_000_000
+"""A file that is still no less late after leaving pictures out for so long cannot be played in real time."""
 LATE_LIMIT_NS = 100_000_000
 """A file that plays in real time and is later than this skips pictures, as a camera would."""
 
@@ -271,6 +273,8 @@ class _Player:
         self.origin_ns = _origin_ns(context) if paced else 0
         self.length_ns = 0
         self.index = 0
+        self.late_since: tuple[int, int] | None = None
+        """Since when pictures are late, and how late the first was."""
 
     def play(self, source: TimedSource) -> int:
         """One pass; returns how many pictures were published or skipped because it was late."""
@@ -284,7 +288,7 @@ class _Player:
             if source.time_ns < self.start_ns:
                 continue
             last_ns = source.time_ns - self.start_ns
-            self._show(source, self.origin_ns + last_ns)
+            self._show(source, last_ns)
             self.index += 1
             played += 1
         if grabbed < source.frames and not self.context.stopping:
@@ -303,24 +307,45 @@ class _Player:
         if missed:
             _count(self.context, "skipped_late", missed * pictures)
 
-    def _show(self, source: TimedSource, due_ns: int) -> None:
+    def _show(self, source: TimedSource, offset_ns: int) -> None:
         """Publish the grabbed picture at its time; leave it out if that is long past."""
-        if self.paced and not self._wait_until(due_ns):
+        if self.paced and not self._wait_until(offset_ns):
             return
         picture = source.decode()
         if picture is None:
             _count(self.context, "refused_decode")
             return
+        due_ns = self.origin_ns + offset_ns
         received_ns = self.context.clock.now_ns() if self.paced else due_ns
         self.context.publish(self.topic, self.outlet.record(picture, self.index, due_ns, received_ns))
 
-    def _wait_until(self, due_ns: int) -> bool:
+    def _wait_until(self, offset_ns: int) -> bool:
+        """Whether the picture's time has come; False if it is past, or if the graph stops."""
         while not self.context.stopping:
-            early_ns = due_ns - self.context.clock.now_ns()
-            if early_ns <= 0:
-                if -early_ns > LATE_LIMIT_NS:
-                    _count(self.context, "skipped_late")
-                    return False
+            now_ns = self.context.clock.now_ns()
+            late_ns = now_ns - self.origin_ns - offset_ns
+            if late_ns > LATE_LIMIT_NS and not self._give_in(now_ns, late_ns):
+                _count(self.context, "skipped_late")
+                return False
+            if late_ns >= 0:
+                self.late_since = self.late_since if late_ns > LATE_LIMIT_NS else None
                 return True
-            self.context.receive(early_ns / NS_PER_S)
+            self.context.receive(-late_ns / NS_PER_S)
         return False
+
+    def _give_in(self, now_ns: int, late_ns: int) -> bool:
+        """Whether leaving pictures out does not help, as the file cannot be decoded in real time.
+
+        The file then goes on from now, which is counted: it is no longer together with other files.
+        """
+        if self.late_since is None:
+            self.late_since = (now_ns, late_ns)
+        since_ns, first_late_ns = self.late_since
+        if now_ns - since_ns < CATCH_UP_NS or late_ns < first_late_ns:
+            return False
+        if "slipped_s" not in self.context.counters:
+            self.context.log.warning("%s: this machine is too slow to play it in real time", self.name)
+        _count(self.context, "slipped_s", late_ns / NS_PER_S)
+        self.origin_ns += late_ns
+        self.late_since = None
+        return True

@@ -161,19 +161,33 @@ def test_a_live_session_plays_at_the_files_own_timing(tmp_path: Path) -> None:
     assert all(image.received_ns >= image.measured_ns for image in images)
 
 
-def test_a_late_player_leaves_pictures_out(tmp_path: Path) -> None:
+class FastClock(MonotonicClock):
+    """Runs so fast that no file can be decoded in its time."""
+
+    def now_ns(self) -> int:
+        return time.monotonic_ns() * 10_000
+
+
+def test_a_player_that_begins_late_leaves_pictures_out(tmp_path: Path) -> None:
     context = Context(time="live")
-
-    class Slow(MonotonicClock):
-        """Runs a hundred times too fast, so that every picture comes too late."""
-
-        def now_ns(self) -> int:
-            return time.monotonic_ns() * 100
-
-    context.clock = Slow()
-    images = played(context, source=str(video(tmp_path / "clip.mp4", frames=10, fps=25.0)))
-    assert context.counters["skipped_late"] + len(images) == 10
+    context.started_ns -= 950_000_000  # the file's time 0 was 200 ms ago
+    images = played(context, source=str(video(tmp_path / "clip.mp4", frames=20)))
+    assert context.counters["skipped_late"] + len(images) == 20
     assert context.counters["skipped_late"] > 0
+    assert images[-1].index == 19
+    assert {image.measured_ns - 40_000_000 * image.index for image in images} == {context.started_ns + 750_000_000}
+
+
+def test_a_player_that_is_too_slow_goes_on_with_what_it_can(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Leaving pictures out for ever would show nothing at all."""
+    context = Context(time="live", keep=20)
+    context.clock = FastClock()
+    context.started_ns = context.clock.now_ns()
+    images = played(context, source=str(video(tmp_path / "clip.mp4")), loop=True)
+    assert len(images) >= 20
+    assert context.counters["slipped_s"] > 0
+    assert "too slow" in caplog.text
+    assert (np.diff([image.measured_ns for image in images]) > 0).all()
 
 
 def test_resized_and_as_jpeg(tmp_path: Path) -> None:
