@@ -431,3 +431,7 @@ def test_ball_joints_follow_their_rotation_vector(side: str) -> None:
     assert leg @ FORWARD > 0.0
     leg = moved_by(f"{side}_hip_x", 0.3, f"{side}_foot", (0.0, 0.0, 0.0))
     assert leg @ LEFT > 0.0
+    upper_arm = moved_by(f"{side}_arm_y", 0.3, f"{side}_upper_arm", (0.05, 0.0, 0.0))
+    assert upper_arm @ UP < 0.0
+    toe = moved_by(f"{side}_hip_z", 0.3, f"{side}_toe", (0.0, 0.0, 0.0))
+    assert toe @ LEFT > 0.0
