@@ -28,6 +28,7 @@ import numpy as np
 from fusion.records import InertialSamples, Landmarks2D, People, RadarPoints, Record
 from nodes.commands.arguments import print_json
 from nodes.node import Envelope
+from nodes.sessions.index import SessionError
 from nodes.sessions.reader import SessionReader
 from nodes.sessions.repair import repair
 from nodes.sessions.writer import FLUSH_S, QueuedWriter, SessionFacts, SessionWriter
@@ -231,8 +232,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _recorded_s(path: Path) -> float:
-    with SessionReader(path) as session:
-        return (session.last_ns - session.first_ns) / NS_PER_S
+    try:
+        with SessionReader(path) as session:
+            return (session.last_ns - session.first_ns) / NS_PER_S
+    except SessionError:
+        return 0.0  # Created at this moment, its header is not there yet.
 
 
 def _wait(condition: Any) -> None:
