@@ -222,6 +222,7 @@ class _Showing:
                 self._end(FAILED)
         elif now_s - self._data_since_s >= after_s and self._window.frames_drawn > 0:
             if self._request.png is not None:
+                self._window.tick()  # what has come up to now is in the picture
                 write_png(self._window, self._request.png, self._request.overwrite)
             self._end(DONE)
 

@@ -40,7 +40,7 @@ class PicturesParams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """One camera's panel, ready to draw. Pixel coordinates are those of the full picture."""
+    """One camera's panel, ready to draw. Pixel coordinates are the calibration's, for a picture of width x height."""
 
     camera: str
     width: int
@@ -158,12 +158,13 @@ class PicturesModel:
         return nearest if abs(nearest.measured_ns - time_ns) <= self.params.match_s * 1e9 else None
 
     def _size(self, name: str, image: Image | None, landmarks: Landmarks2D | None) -> tuple[int, int]:
-        if image:
-            return image.width, image.height
-        if landmarks:
+        """The pixels that overlays are in: the calibration's, to which a picture of another size is stretched."""
+        camera = self._calibrated.get(name)
+        if camera is not None:
+            return camera.width, camera.height
+        if landmarks is not None:
             return landmarks.image_width, landmarks.image_height
-        camera = self._calibrated[name]
-        return camera.width, camera.height
+        return (image.width, image.height) if image else (1, 1)
 
     def _decoded(self, state: _CameraState, image: Image) -> UInt8 | None:
         if state.decoded_ns == image.measured_ns:

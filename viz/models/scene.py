@@ -294,13 +294,16 @@ class SceneModel:
 
     def _shown_people(self, now_ns: int) -> list[tuple[People, int]]:
         """The newest skeletons of each publisher that is not gone."""
-        oldest_ns = now_ns - self.params.gone_s * _NS_PER_S
-        published = self.state.people_published_ns
         return [
-            (history[-1], published[topic])
+            (history[-1], published_ns)
             for topic, history in self.state.people.items()
-            if published[topic] >= oldest_ns
+            if (published_ns := self._published_ns(topic, now_ns)) >= now_ns - self.params.gone_s * _NS_PER_S
         ]
+
+    def _published_ns(self, topic: str, now_ns: int) -> int:
+        """When a publisher of skeletons spoke last; one that has said its last word does not grow old."""
+        ended = topic.rpartition("/")[0] in self.health_model.state.ended
+        return now_ns if ended else self.state.people_published_ns[topic]
 
     def _latest_history(self) -> tuple[People, ...]:
         """Recent skeletons of the publisher that spoke last: what is projected into the pictures."""

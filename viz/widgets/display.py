@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass
 
 PROBE_TIMEOUT_S = 30.0
-_GL_RENDERER = 0x1F01
+_PROBE_SIDE_PX = 64
 
 NO_DISPLAY_ADVICE = (
     "run it in a desktop session, or under a virtual one: xvfb-run -a kinefuse view …; "
@@ -67,20 +67,31 @@ def _first_reason(text: str) -> str:
 
 
 def _try() -> Display:
-    from PySide6.QtGui import QGuiApplication, QOffscreenSurface, QOpenGLContext
-
-    application = QGuiApplication([])
-    platform = application.platformName()
-    surface = QOffscreenSurface()
-    surface.create()
-    context = QOpenGLContext()
-    if not (context.create() and context.makeCurrent(surface)):
-        return Display(platform, "", f"no OpenGL context on platform {platform!r}: {NO_GL_ADVICE}")
+    """Draw a red widget with OpenGL and look whether it is red: a context alone does not mean that it is shown."""
     from OpenGL import GL
+    from PySide6.QtOpenGLWidgets import QOpenGLWidget
+    from PySide6.QtWidgets import QApplication
 
-    renderer = GL.glGetString(_GL_RENDERER)
-    context.doneCurrent()
-    return Display(platform, renderer.decode("utf-8", "replace") if renderer else "unknown", "")
+    renderer = ""
+
+    class RedWidget(QOpenGLWidget):
+        def paintGL(self) -> None:
+            nonlocal renderer
+            name = GL.glGetString(GL.GL_RENDERER)
+            renderer = name.decode("utf-8", "replace") if name else "unknown"
+            GL.glClearColor(1.0, 0.0, 0.0, 1.0)
+            GL.glClear(GL.GL_COLOR_BUFFER_BIT)
+
+    application = QApplication([])
+    platform = application.platformName()
+    widget = RedWidget()
+    widget.resize(_PROBE_SIDE_PX, _PROBE_SIDE_PX)
+    widget.show()
+    application.processEvents()
+    centre = widget.grab().toImage().pixelColor(_PROBE_SIDE_PX // 2, _PROBE_SIDE_PX // 2)
+    if widget.isValid() and renderer and centre.red() > 200 > centre.green():
+        return Display(platform, renderer, "")
+    return Display(platform, "", f"no OpenGL on Qt platform {platform!r}: {NO_GL_ADVICE}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from viz.models.scene import SceneDrawing
 from viz.widgets import style
 
 BONE_WIDTH_PX = 5.0
-THIN_WIDTH_PX = 1.0
+THIN_WIDTH_PX = 1.6
 FIXTURE_WIDTH_PX = 1.4
 LABEL_GAP_PX = 14
 FIELD_OF_VIEW_DEG = 45.0

@@ -10,7 +10,7 @@ from viz.models.health import Level, Row, age_text, rate_text
 from viz.widgets import style
 
 HEADERS = ("node", "state", "restarts", "stream", "rate /s", "age", "count", "drops", "errors", "node's own figures")
-WIDTHS_PX = (92, 96, 72, 182, 64, 66, 76, 60, 62)
+WIDTHS_PX = (92, 96, 72, 182, 66, 78, 78, 62, 64)
 ROW_HEIGHT_PX = 21
 _NUMBERS = frozenset({2, 4, 5, 6, 7, 8})
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}

@@ -72,6 +72,16 @@ def test_a_picture_of_pixels_is_reduced_and_shown_in_red_green_blue() -> None:
     assert shown.picture_s == pytest.approx(0.5)
 
 
+def test_a_picture_of_another_size_than_the_calibrations_is_stretched_to_it() -> None:
+    rig = lab.lab()
+    model = PicturesModel(rig)
+    for camera in ("cam1", "unknown"):
+        model.add_image(lab.picture(0.0, camera, 320, 240))
+    sizes = {panel.camera: (panel.width, panel.height) for panel in model.panels(())}
+    assert sizes["cam1"] == (1280, 720)
+    assert sizes["unknown"] == (320, 240)
+
+
 def test_a_kept_picture_holds_no_received_buffer() -> None:
     model = PicturesModel(lab.lab())
     picture = lab.picture(1.0, "cam1", 320, 240)

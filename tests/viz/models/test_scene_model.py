@@ -73,6 +73,14 @@ def test_an_old_skeleton_fades_and_then_goes() -> None:
     assert not len(gone.bones.ends)
 
 
+def test_the_last_skeleton_of_a_session_that_has_ended_stays() -> None:
+    model = fed()
+    model.update("fusion/end", StreamEnd(measured_ns=NS, received_ns=NS), NS)
+    drawing = model.scene(100 * NS, ViewOptions())
+    assert drawing.people == 1
+    assert drawing.joints.colours[:, 3].min() == 1.0
+
+
 def test_radar_points_are_placed_by_the_mount_coloured_by_doppler_and_fade() -> None:
     model = SceneModel(lab.lab())
     record = lab.radar_points(0.0)

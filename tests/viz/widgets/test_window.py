@@ -1,0 +1,110 @@
+"""The real window on a real (virtual) display, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("window_script.py")
+DEADLINE_S = 200.0
+
+
+def run(task: str, environment: dict[str, str], png: Path) -> Any:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), task, str(png)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_the_skeleton_is_where_it_belongs_in_the_scene_and_in_every_picture(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    found = run("content", display_environment, tmp_path / "window.png")
+    assert (tmp_path / "window.png").stat().st_size > 20_000
+    assert found["renderer_valid"]
+    assert found["in_scene"] >= found["measured"] - 2
+    for camera, bones in found["in_panels"].items():
+        assert bones >= found["long_bones"] - 1, camera
+    assert found["pictured"] == {"cam1": True, "cam2": True, "cam3": True, "cam4": False}
+    assert found["table"] == ["→ cam4/image", "→ fusion/people"]
+    assert found["late"] == "#ffb547"
+    assert found["status"][0] == "latency p50 2.0 ms  p99 2.0 ms"
+    assert found["status"][1].startswith("1 person")
+
+
+def test_switches_pause_and_record_do_what_they_say(display_environment: dict[str, str], tmp_path: Path) -> None:
+    found = run("switches", display_environment, tmp_path / "window.png")
+    assert min(found["changed"].values()) > 50, found["changed"]
+    assert found["paused"]["drawn"] == 0
+    assert found["paused"]["taken"] > 0
+    assert found["paused"]["drawn_after"] == 1
+    assert found["alone"] == ["cam2"]
+    record = found["record"]
+    assert record["working"] == [True, "recording to somewhere.mcap"]
+    assert record["working_calls"] == ["start", "stop"]
+    assert record["failing"] == [False, "not recording: the disk is full; make room"]
+    assert record["failing_calls"] == ["start"]
+
+
+def test_without_opengl_the_window_says_so_and_shows_the_rest(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment = {**display_environment, "QT_QPA_PLATFORM": "offscreen"}
+    found = run("without_gl", environment, tmp_path / "window.png")
+    assert found["view"]
+    assert any("the advice" in text for text in found["texts"])
+    assert found["brightest"] > 150
+
+
+def test_no_reference_to_none_is_lost(display_environment: dict[str, str], tmp_path: Path) -> None:
+    environment = {**display_environment, "QT_QPA_PLATFORM": "offscreen"}
+    found = run("references", environment, tmp_path / "window.png")
+    assert found["drawn"] >= 1000
+    assert found["after"] >= found["before"]
+
+
+@pytest.mark.parametrize(
+    ("change", "platform", "says"),
+    [
+        ({"QT_QPA_PLATFORM": "xcb", "DISPLAY": ":64999"}, "", "no display"),
+        ({"QT_QPA_PLATFORM": "offscreen"}, "offscreen", "xvfb-run"),
+        ({}, "xcb", ""),
+    ],
+)
+def test_what_a_display_can_do_is_found_out_without_risk(
+    display_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    platform: str,
+    says: str,
+) -> None:
+    from viz.widgets.display import probe
+
+    for name, value in {**display_environment, **change}.items():
+        monkeypatch.setitem(os.environ, name, value)
+    found = probe()
+    assert found.platform == platform
+    assert says in found.message
+    assert bool(found.renderer) == (found.message == "")
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"GIF89a" + bytes(100), bytes(1000)])
+def test_bytes_that_are_no_jpeg_are_refused(data: bytes) -> None:
+    pytest.importorskip("PySide6")
+    import numpy as np
+
+    from viz.widgets.jpeg import decode_jpeg
+
+    assert decode_jpeg(np.frombuffer(data, np.uint8), 640) is None

@@ -1,0 +1,243 @@
+"""Run by the window's tests in a process of its own: opens the window on made-up records and prints findings as JSON.
+
+python window_script.py TASK [PNG]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import viewer_lab as lab
+from PySide6 import QtCore, QtGui, QtTest
+
+from fusion.body import skeleton as body
+from fusion.maths.camera import project
+from fusion.records import Array, UInt8
+from viz.models import colours
+from viz.models.feed import Arrival
+from viz.models.scene import SceneModel, ViewOptions
+from viz.widgets.jpeg import decode_jpeg, image_pixels
+from viz.widgets.window import ViewerWindow, open_application
+
+SIZE = (1280, 800)
+INFERRED = ("left_hand", "left_forearm")
+RIG = lab.lab()
+LONG_BONES = np.array(
+    [
+        (body.PARENTS[body.SEGMENT[name]], body.SEGMENT[name])
+        for name in ("right_hand", "right_forearm", "left_lower_leg", "right_lower_leg", "left_foot", "right_foot")
+    ]
+)
+
+
+class MadeUpFeed:
+    """A person seen by four cameras and a radar; cam4 sends no pictures, cam2 JPEG."""
+
+    def __init__(self) -> None:
+        self.time_s = 0.0
+        self.waiting: list[Arrival] = []
+
+    def step(self) -> None:
+        self.time_s += 1 / 30
+        for topic, record in self._records():
+            self.waiting.append(Arrival(topic, record, self.now_ns(), self.now_ns() - 2_000_000))
+
+    def _records(self) -> Iterator[tuple[str, object]]:
+        time_s = self.time_s
+        for camera in RIG.cameras[:3]:
+            picture = lab.picture(time_s, camera.name, 640, 360)
+            if camera.name == "cam2":
+                picture = replace(picture, encoding="jpeg", data=jpeg(picture.data.reshape(360, 640, 3)))
+            yield f"{camera.name}/image", picture
+        for camera in RIG.cameras:
+            yield f"pose/{camera.name}", lab.landmarks(time_s, camera)
+        yield "fusion/people", lab.people(time_s, inferred=INFERRED)
+        yield "radar1/points", lab.radar_points(time_s)
+        yield "sim/truth", lab.truth(time_s)
+        yield "@/health", lab.health("fusion", {"out fusion/people": (30.0, 0.01, 0, 0)}, time_s)
+        yield "@/health", lab.health("cam4", {"out cam4/image": (0.0, 7.0, 0, 0)}, time_s)
+
+    def drain(self, budget_s: float) -> Iterator[Arrival]:
+        waiting, self.waiting = self.waiting, []
+        yield from waiting
+
+    def now_ns(self) -> int:
+        return round(self.time_s * lab.NS)
+
+    def state(self) -> str:
+        return "live"
+
+
+class MadeUpRecording:
+    """Notes what the button asked for."""
+
+    def __init__(self, failing: bool = False) -> None:
+        self.calls: list[str] = []
+        self.failing = failing
+
+    def start(self) -> str:
+        self.calls.append("start")
+        if self.failing:
+            raise OSError("the disk is full; make room")
+        return "somewhere.mcap"
+
+    def stop(self) -> str:
+        self.calls.append("stop")
+        return "recorded"
+
+
+def jpeg(bgr: UInt8) -> UInt8:
+    """A picture as JPEG, by Qt."""
+    rgb = np.ascontiguousarray(bgr[..., ::-1])
+    image = QtGui.QImage(rgb.data, rgb.shape[1], rgb.shape[0], rgb.strides[0], QtGui.QImage.Format.Format_RGB888)
+    buffer = QtCore.QBuffer()
+    buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "JPEG", 90)  # type: ignore[call-overload]
+    return np.frombuffer(buffer.data().data(), np.uint8).copy()
+
+
+def near(picture: UInt8, place: Array, colour: tuple[float, float, float], radius_px: int = 4) -> bool:
+    """Whether a pixel of about that colour is near the place."""
+    x, y = (round(float(part)) for part in place)
+    patch = picture[max(y - radius_px, 0) : y + radius_px + 1, max(x - radius_px, 0) : x + radius_px + 1]
+    distance = np.abs(patch.astype(float) - 255 * np.array(colour)).max(axis=2)
+    return bool(distance.size and distance.min() < 60)
+
+
+def opened(no_gl: str = "", options: ViewOptions | None = None) -> tuple[ViewerWindow, MadeUpFeed]:
+    """A window that is shown and has drawn some records; its timer stands still."""
+    feed = MadeUpFeed()
+    window = ViewerWindow("lab", SceneModel(RIG, decode_jpeg), feed, no_gl=no_gl, options=options)
+    window.resize(*SIZE)
+    window.show()
+    QtTest.QTest.qWaitForWindowExposed(window)
+    for _ in range(20):
+        advance(window, feed)
+    return window, feed
+
+
+def advance(window: ViewerWindow, feed: MadeUpFeed) -> None:
+    feed.step()
+    window.tick()
+    window._timer.stop()
+    QtCore.QCoreApplication.processEvents()
+
+
+def picture_of(window: ViewerWindow, path: str) -> UInt8:
+    image = window.grab().toImage()
+    assert image.save(path, "PNG")
+    return image_pixels(image)
+
+
+def content(path: str) -> dict[str, object]:
+    """How many joints of the person are found in the 3-D view and in the cameras' panels."""
+    window, feed = opened()
+    picture = picture_of(window, path)
+    record = lab.people(feed.time_s, inferred=INFERRED)
+    joints = record.positions_m[0].astype(np.float64)
+    person = colours.person_colour(1)
+    view = window.scene.view
+    box = (0, 0, view.width(), view.height())
+    matrix = np.array((view.projectionMatrix(box, box) * view.viewMatrix()).data()).reshape(4, 4).T
+    clip = np.c_[joints, np.ones(len(joints))] @ matrix.T
+    corner = view.mapTo(window, QtCore.QPoint(0, 0))
+    x = corner.x() + (clip[:, 0] / clip[:, 3] + 1) / 2 * view.width()
+    y = corner.y() + (1 - clip[:, 1] / clip[:, 3]) / 2 * view.height()
+    measured = record.measured[0].astype(bool)
+    in_scene = [near(picture, place, person) for place in np.c_[x, y][measured]]
+    in_panels, pictured = {}, {}
+    for camera in RIG.cameras:
+        panel = window.panels.panels[camera.name]
+        rect = panel.picture_rect().translated(QtCore.QPointF(panel.mapTo(window, QtCore.QPoint(0, 0))))
+        scale = rect.width() / camera.width
+        places = project(joints, camera)[0] * scale + np.array([rect.x(), rect.y()])
+        # Landmarks cover the joints, so the bones are looked for in their middle.
+        middles = (places[LONG_BONES[:, 0]] + places[LONG_BONES[:, 1]]) / 2
+        in_panels[camera.name] = sum(near(picture, place, person, 2) for place in middles)
+        corner_pixel = picture[round(rect.bottom()) - 4, round(rect.right()) - 4]
+        pictured[camera.name] = bool(corner_pixel[0] > 100)
+    return {
+        "renderer_valid": bool(view.isValid()),
+        "measured": int(measured.sum()),
+        "in_scene": sum(in_scene),
+        "long_bones": len(LONG_BONES),
+        "in_panels": in_panels,
+        "pictured": pictured,
+        "table": [window.table.item(row, 3).text() for row in range(window.table.rowCount())],
+        "late": window.table.item(0, 5).foreground().color().name(),
+        "status": [label.text() for label in window._labels],
+    }
+
+
+def switches(path: str) -> dict[str, object]:
+    """Pixels of the whole window with the switches off and on; what pause and record do."""
+    window, feed = opened(options=ViewOptions(reprojection=False))
+    plain = picture_of(window, path).astype(int)
+    top = window.scene.mapTo(window, QtCore.QPoint(0, 0)).y()
+    bottom = top + window.scene.height()
+    changed = {}
+    for name, action in window.option_actions.items():
+        action.setChecked(True)
+        window.tick()
+        window._timer.stop()
+        QtCore.QCoreApplication.processEvents()
+        now = picture_of(window, path).astype(int)
+        changed[name] = int((np.abs(now - plain).max(axis=2) > 30)[top:bottom].sum())
+        action.setChecked(False)
+    window.pause_action.setChecked(True)
+    drawn, taken = window.frames_drawn, window.model.state.records
+    advance(window, feed)
+    paused = {"drawn": window.frames_drawn - drawn, "taken": window.model.state.records - taken}
+    window.pause_action.setChecked(False)
+    advance(window, feed)
+    paused["drawn_after"] = window.frames_drawn - drawn
+    window.panels.show_alone("cam2")
+    alone = [name for name, panel in window.panels.panels.items() if panel.isVisible()]
+    return {"changed": changed, "paused": paused, "alone": alone, "record": record_button()}
+
+
+def record_button() -> dict[str, object]:
+    calls: dict[str, object] = {}
+    for failing in (False, True):
+        recording = MadeUpRecording(failing)
+        window = ViewerWindow("lab", SceneModel(RIG), MadeUpFeed(), recording=recording, no_gl="not wanted here")
+        window.record_action.setChecked(True)
+        calls["failing" if failing else "working"] = [window.record_action.isChecked(), window._note_label.text()]
+        window.close()
+        calls["failing_calls" if failing else "working_calls"] = recording.calls
+    return calls
+
+
+def without_gl(path: str) -> dict[str, object]:
+    """The 2-D parts where there is no OpenGL."""
+    window, _ = opened(no_gl="no OpenGL context: the advice")
+    picture = picture_of(window, path)
+    texts = [label.text() for label in window.scene.findChildren(type(window._note_label))]
+    panel = window.panels.panels["cam1"]
+    rect = panel.picture_rect().translated(QtCore.QPointF(panel.mapTo(window, QtCore.QPoint(0, 0))))
+    inside = picture[int(rect.top()) : int(rect.bottom()), int(rect.left()) : int(rect.right())]
+    return {"view": window.scene.view is None, "texts": texts, "brightest": int(inside.max())}
+
+
+def references(_path: str) -> dict[str, object]:
+    """References to None over 1,000 updates."""
+    window, feed = opened(no_gl="not wanted here")
+    feed.step()
+    arrivals = list(feed.waiting)
+    before = sys.getrefcount(None)
+    for _ in range(1000):
+        feed.waiting = list(arrivals)
+        window.tick()
+        window._timer.stop()
+        QtCore.QCoreApplication.processEvents()
+    return {"before": before, "after": sys.getrefcount(None), "drawn": window.frames_drawn}
+
+
+if __name__ == "__main__":
+    application = open_application()
+    task = {"content": content, "switches": switches, "without_gl": without_gl, "references": references}[sys.argv[1]]
+    print(json.dumps(task(sys.argv[2])), flush=True)
