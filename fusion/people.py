@@ -25,7 +25,7 @@ from fusion.filter.process import NS_PER_S
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
 from fusion.filter.state import LENGTH_COLUMN, RATE_COLUMN, State, empty_state, retract_into
 from fusion.filter.update import Updater
-from fusion.maths.camera import CameraArrays, camera_arrays, project
+from fusion.maths.camera import CameraArrays, camera_arrays, project_points
 from fusion.records import Float64, Landmarks2D, Landmarks3D
 from fusion.rig import Rig
 
@@ -81,7 +81,7 @@ class People:
         """
         index = self._index[self.rig.camera(record.camera).name]
         camera = self.rig.cameras[index]
-        time_ns = record.measured_ns - int(camera.delay_s * NS_PER_S)
+        time_ns = record.measured_ns
         placed = catalog.attachments(record.landmark_set)
         if record.pixels.shape[1] != len(placed.segment):
             raise ValueError(
@@ -92,7 +92,12 @@ class People:
         pixels = np.where(usable[..., None], record.pixels.astype(np.float64), np.nan)
         known = [person for person in self.people if self._reaches(person, time_ns)]
         predicted = (
-            np.stack([project(self.landmarks_at(person, time_ns, record.landmark_set), camera)[0] for person in known])
+            np.stack(
+                [
+                    project_points(self.landmarks_at(person, time_ns, record.landmark_set), self._arrays[index])[0]
+                    for person in known
+                ]
+            )
             if known
             else np.empty((0, pixels.shape[1], 2))
         )
@@ -227,4 +232,3 @@ def _plausible(state: State) -> bool:
         return False
     reference = wide_state(pose, 0, StartParams()).nominal[LENGTH_COLUMN:]
     return bool(np.abs(state.nominal[LENGTH_COLUMN:] - reference)[_LONG].max() < _STATURE_SHARE)
-

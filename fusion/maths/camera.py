@@ -177,11 +177,16 @@ def project(points_world_m: Float64, camera: Camera) -> tuple[Float64, Float64]:
         camera: the camera.
 
     Returns:
-        Distorted pixels [N, 2] and depths [N] in m; NaN and -1 where ``project_point`` gives none.
+        Distorted pixels [N, 2] (NaN behind or beside the camera) and depths [N] in m.
     """
+    return project_points(points_world_m, camera_arrays(camera))
+
+
+def project_points(points_world_m: Float64, camera: CameraArrays) -> tuple[Float64, Float64]:
+    """``project`` with a camera's arrays at hand, which are worth keeping: they take longer than the points."""
     points = np.ascontiguousarray(points_world_m, dtype=np.float64)
     pixels, depths = np.empty((len(points), 2)), np.empty(len(points))
-    _project_many(camera_arrays(camera), points, pixels, depths)
+    _project_many(camera, points, pixels, depths)
     return pixels, depths
 
 
