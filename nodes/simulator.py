@@ -25,7 +25,7 @@ from nodes.graph.schema import InputPath
 from nodes.node import NodeContext, NodeParams
 
 if TYPE_CHECKING:
-    from fusion.rig import Rig
+    from fusion.rig import Camera, ImuMount, RadarMount, Rig
     from fusion.synthesis.motion import BodyMotion
     from fusion.synthesis.simulation import Lab, Simulation
     from fusion.synthesis.wearer import Wearer
@@ -269,42 +269,54 @@ def check_profile(lab: Lab, profile: str | None) -> None:
 
 def rig_difference(simulated: Rig, profile: Rig) -> str:
     """The first simulated sensor that the profile lacks or has otherwise, in words; empty if there is none."""
+    cameras = {camera.name: camera for camera in profile.cameras}
+    mounts = {mount.segment: mount for mount in profile.imus}
+    radars = {radar.name: radar for radar in profile.radars}
+    lacking = [f"camera {camera.name!r}" for camera in simulated.cameras if camera.name not in cameras]
+    lacking += [f"inertial sensor of {mount.segment!r}" for mount in simulated.imus if mount.segment not in mounts]
+    lacking += [f"radar {radar.name!r}" for radar in simulated.radars if radar.name not in radars]
+    if lacking:
+        return f"it lacks {', '.join(lacking)}"
+    differences = [_camera_difference(camera, cameras[camera.name]) for camera in simulated.cameras]
+    differences += [_mount_difference(mount, mounts[mount.segment]) for mount in simulated.imus]
+    differences += [_radar_difference(radar, radars[radar.name]) for radar in simulated.radars]
+    return next((difference for difference in differences if difference), "")
+
+
+def _camera_difference(simulated: Camera, have: Camera) -> str:
     import numpy as np
 
-    known_cameras = {camera.name: camera for camera in profile.cameras}
-    for camera in simulated.cameras:
-        have = known_cameras.get(camera.name)
-        if have is None:
-            return f"it lacks camera {camera.name!r}"
-        if (have.width, have.height) != (camera.width, camera.height):
-            return f"camera {camera.name!r} is {have.width}x{have.height}, simulated {camera.width}x{camera.height}"
-        if np.abs(have.matrix - camera.matrix).max() > PIXEL_TOLERANCE or not np.allclose(
-            have.distortion, camera.distortion, atol=ROTATION_TOLERANCE
-        ):
-            return f"camera {camera.name!r} has another lens"
-        if np.abs(have.r_camera_from_world - camera.r_camera_from_world).max() > ROTATION_TOLERANCE:
-            return f"camera {camera.name!r} looks elsewhere"
-        apart = float(np.linalg.norm(have.centre_world_m - camera.centre_world_m))
-        if apart > POSITION_TOLERANCE_M:
-            return f"camera {camera.name!r} stands {apart:.3f} m away"
-    known_imus = {mount.segment: mount for mount in profile.imus}
-    for mount in simulated.imus:
-        worn = known_imus.get(mount.segment)
-        if worn is None:
-            return f"it lacks the inertial sensor of {mount.segment!r}"
-        turned = 1.0 - abs(float(np.dot(worn.q_segment_from_sensor, mount.q_segment_from_sensor)))
-        shifted = float(np.abs(worn.lever_arm_m - mount.lever_arm_m).max())
-        if turned > ROTATION_TOLERANCE or shifted > POSITION_TOLERANCE_M:
-            return f"the inertial sensor of {mount.segment!r} is mounted otherwise"
-    known_radars = {radar.name: radar for radar in profile.radars}
-    for radar in simulated.radars:
-        placed = known_radars.get(radar.name)
-        if placed is None:
-            return f"it lacks radar {radar.name!r}"
-        turned = float(np.abs(placed.r_world_from_radar - radar.r_world_from_radar).max())
-        shifted = float(np.abs(placed.position_world_m - radar.position_world_m).max())
-        if turned > ROTATION_TOLERANCE or shifted > POSITION_TOLERANCE_M:
-            return f"radar {radar.name!r} is placed otherwise"
+    name = f"camera {simulated.name!r}"
+    if (have.width, have.height) != (simulated.width, simulated.height):
+        return f"{name} is {have.width}x{have.height}, simulated {simulated.width}x{simulated.height}"
+    if np.abs(have.matrix - simulated.matrix).max() > PIXEL_TOLERANCE or have.fisheye != simulated.fisheye:
+        return f"{name} has another lens"
+    if np.abs(have.distortion - simulated.distortion).max() > ROTATION_TOLERANCE:
+        return f"{name} has another lens"
+    apart = float(np.linalg.norm(have.centre_world_m - simulated.centre_world_m))
+    if apart > POSITION_TOLERANCE_M:
+        return f"{name} stands {apart:.3f} m away"
+    turned = float(np.abs(have.r_camera_from_world - simulated.r_camera_from_world).max())
+    return f"{name} looks elsewhere" if turned > ROTATION_TOLERANCE else ""
+
+
+def _mount_difference(simulated: ImuMount, have: ImuMount) -> str:
+    import numpy as np
+
+    turned = 1.0 - abs(float(np.dot(have.q_segment_from_sensor, simulated.q_segment_from_sensor)))
+    shifted = float(np.abs(have.lever_arm_m - simulated.lever_arm_m).max())
+    if turned > ROTATION_TOLERANCE or shifted > POSITION_TOLERANCE_M:
+        return f"the inertial sensor of {simulated.segment!r} is mounted otherwise"
+    return ""
+
+
+def _radar_difference(simulated: RadarMount, have: RadarMount) -> str:
+    import numpy as np
+
+    turned = float(np.abs(have.r_world_from_radar - simulated.r_world_from_radar).max())
+    shifted = float(np.abs(have.position_world_m - simulated.position_world_m).max())
+    if turned > ROTATION_TOLERANCE or shifted > POSITION_TOLERANCE_M:
+        return f"radar {simulated.name!r} is placed otherwise"
     return ""
 
 
