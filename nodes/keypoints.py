@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 NS_PER_MS = 1e6
 RECEIVE_TIMEOUT_S = 0.5
+STALE_NS = 40_000_000
+"""A live picture older than this has probably waited in a socket, with newer ones behind it."""
+NEWER_WITHIN_S = 0.01
+"""How long to look for those."""
+MOST_STALE = 8
+"""Pictures that are left out in a row before one is taken however old it is."""
 ASPECT_TOLERANCE = 2e-3
 """Pictures whose sides are in another ratio than the calibration's by more than this were cropped or stretched."""
 SMOOTHING = 0.1
@@ -96,7 +102,7 @@ def run(params: Params, context: NodeContext) -> None:
     state = BlazePoseState()
     mapping: dict[tuple[str, int, int], ToCalibration] = {}
     while not context.stopping:
-        envelope = context.receive(RECEIVE_TIMEOUT_S)
+        envelope = newest(context)
         if envelope is None or not isinstance(envelope.record, Image):
             continue
         image = envelope.record
@@ -115,6 +121,26 @@ def run(params: Params, context: NodeContext) -> None:
         record = landmarks_record(image, people, mapping[key], params.min_score)
         context.publish(f"{context.name}/landmarks", record, envelope)
         _note_age(context, envelope)
+
+
+def newest(context: NodeContext) -> Envelope | None:
+    """The next record; in a ``live`` session the newest of those that have waited while this node was busy.
+
+    The bus hands out the newest that has arrived. Behind it more may be under way between the sockets
+    of both processes, which hold back what does not fit, so an old picture is worth a look for another.
+    """
+    envelope = context.receive(RECEIVE_TIMEOUT_S)
+    for _ in range(MOST_STALE):
+        if envelope is None or context.session.time == "data":
+            break
+        if context.clock.now_ns() - envelope.published_ns < STALE_NS:
+            break
+        newer = context.receive(NEWER_WITHIN_S)
+        if newer is None:
+            break
+        context.counters["skipped_stale"] = context.counters.get("skipped_stale", 0.0) + 1.0
+        envelope = newer
+    return envelope
 
 
 def make_estimator(params: Params) -> BlazePose:

@@ -212,7 +212,7 @@ def test_two_runners_that_are_too_slow_grow_no_queue(model: str, tmp_path: Path)
         sent = next(row for row in report.nodes[camera].topics if row.topic == f"{camera}/image")
         taken = next(row for row in report.nodes[pose].topics if row.topic == f"{camera}/image")
         made = next(row for row in report.nodes[pose].topics if row.topic == f"{pose}/landmarks")
-        assert taken.drops > taken.count > 0
-        assert made.count >= taken.count - 1
+        skipped = report.nodes[pose].counters.get("skipped_stale", 0.0)
+        assert taken.drops + skipped > made.count > 0
+        assert made.count >= taken.count - skipped - 1
         assert sent.count - taken.count - taken.drops < MOST_UNDER_WAY
-        print(pose, sent.count, taken.count, taken.drops, report.nodes[pose].counters)
