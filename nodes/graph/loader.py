@@ -24,6 +24,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 GRAPH_KEYS = ("session", "nodes")
 HEALTH = "health"
+_PLAIN = (bool, int, float, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,10 @@ class _Loading:
         return params if named_well else None
 
     def _validated(self, model: type[Model], value: dict[str, Any], path: KeyPath) -> Model | None:
+        for where in _misplaced_booleans(model, value):
+            # YAML reads yes, no, on and off as booleans, and pydantic would take them as 1 and 0.
+            message = f"{'.'.join(map(str, (*path[1:], *where)))}: have {_at(value, where)}, expected a number"
+            self.document.report((*path, *where), message)
         try:
             return model.model_validate(value, context=self.context)
         except ValidationError as error:
@@ -436,6 +441,24 @@ def _unknown_near(model: type[BaseModel], value: Any, parent: KeyPath, key: str)
         value = value[step]
     known = _fields_at(model, parent)
     return nearest(key, [str(item) for item in value if item not in known]) if isinstance(value, dict) else None
+
+
+def _misplaced_booleans(model: type[BaseModel], value: dict[str, Any]) -> Iterator[KeyPath]:
+    for path, leaf in _leaves(value, ()):
+        if not isinstance(leaf, bool):
+            continue
+        information = _fields_at(model, path[:-1]).get(str(path[-1]))
+        classes = (
+            set() if information is None else {item for item in _members(information.annotation) if item in _PLAIN}
+        )
+        if classes and bool not in classes and str not in classes:
+            yield path
+
+
+def _at(value: Any, path: KeyPath) -> Any:
+    for step in path:
+        value = value[step]
+    return value
 
 
 def _about(model: type[BaseModel], location: KeyPath) -> str:

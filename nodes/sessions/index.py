@@ -26,7 +26,8 @@ MAX_SMALL_BYTES = 32 * 1024 * 1024
 """One schema, channel, metadata or message index."""
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
 """Unpacked: the largest message and a chunk around it."""
-MAX_SUMMARY_BYTES = 256 * 1024 * 1024
+MAX_SUMMARY_BYTES = 64 * 1024 * 1024
+"""The index of two days with ten topics."""
 _TEXT_LENGTH = struct.Struct("<I")
 _DATA_LENGTH = struct.Struct("<Q")
 _COMPRESSIONS = {b"": "", b"zstd": "zstd"}
@@ -162,7 +163,8 @@ def _check_chunks(chunks: list[ChunkIndex], end: int) -> None:
     """Chunks lie one after the other: nobody gains by pointing at one a million times."""
     position = len(MAGIC)
     for chunk in chunks:
-        if chunk.chunk_start_offset < position or chunk.chunk_start_offset + chunk.chunk_length > end:
+        too_short = chunk.chunk_length < RECORD_HEAD.size + CHUNK_HEAD.size
+        if too_short or chunk.chunk_start_offset < position or chunk.chunk_start_offset + chunk.chunk_length > end:
             raise DamagedError("the summary points at places that are not chunks")
         position = chunk.chunk_start_offset + chunk.chunk_length
 
@@ -264,7 +266,7 @@ def unpack_chunk(stream: BinaryIO, index: ChunkIndex, size: int) -> bytes:
         DamagedError: if it is not a chunk, is too large or its checksum does not fit.
     """
     opcode, body = _read_body(stream, index.chunk_start_offset, size, MAX_CHUNK_BYTES)
-    if opcode != Opcode.CHUNK:
+    if opcode != Opcode.CHUNK or len(body) + RECORD_HEAD.size != index.chunk_length:
         raise DamagedError("no chunk where one should be")
     _, _, unpacked, crc, compression, start = _chunk_head(body)
     data = body[start:]

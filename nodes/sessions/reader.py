@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ PROFILE_ENTRY = "kinefuse.profile"
 SESSION_ENTRY = "kinefuse.session"
 VERSIONS_ENTRY = "kinefuse.versions"
 END_ENTRY = "kinefuse.end"
+
+_PLAIN_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,128}/[a-z0-9]+")
+"""Topics that nodes can have; whatever else a file names is passed over and counted."""
 
 MAX_OPEN_CHUNKS = 32
 MAX_OPEN_BYTES = 256 * 1024 * 1024
@@ -92,7 +96,7 @@ class SessionReader:
                 _, stream = split_topic(channel.topic)
             except ValueError:
                 continue
-            if channel.message_encoding == ENCODING:
+            if channel.message_encoding == ENCODING and _PLAIN_TOPIC.fullmatch(channel.topic):
                 kinds[channel.topic] = stream.record.kind
                 topics[number] = channel.topic
         return kinds, topics

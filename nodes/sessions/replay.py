@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +15,13 @@ import yaml
 from nodes.errors import RequestError, listed, suggestion
 from nodes.graph.document import MAX_BYTES, parse
 from nodes.graph.loader import LoadedGraph, load_graph, parse_graph
+from nodes.graph.schema import SESSION_NAME
 from nodes.sessions.index import SessionError
 from nodes.sessions.lock import being_written
 from nodes.sessions.reader import PROFILE_ENTRY, SESSION_ENTRY, SessionReader
 from nodes.sessions.repair import repair
 
+MAX_NAME = 64
 REPLAY_NODE, RECORDER_NODE, VIEWER_NODE = "replay", "rec", "view"
 
 
@@ -138,6 +141,8 @@ def _check_replaced(request: ReplayRequest, named: dict[str, Any]) -> None:
 
 def _overrides(request: ReplayRequest, session: SessionReader, kept: set[str], skip: list[str]) -> dict[str, Any]:
     nodes: dict[str, Any] = dict.fromkeys(request.replace)
+    # A node of the same name as a recorded one would publish on its topics.
+    taken = kept | {publisher_of(topic) for topic in session.topics if not topic.endswith("/health")}
     replayer: dict[str, Any] = {"type": "replayer", "path": str(request.session.absolute()), "speed": request.speed}
     if request.start_s:
         replayer["start_s"] = request.start_s
@@ -145,11 +150,11 @@ def _overrides(request: ReplayRequest, session: SessionReader, kept: set[str], s
         replayer["end_s"] = request.end_s
     if skip:
         replayer["skip"] = [pattern for node in skip for pattern in (f"{node}/*", f"{node}.*/*")]
-    nodes[_free_name(REPLAY_NODE, kept)] = replayer
+    nodes[_free_name(REPLAY_NODE, taken)] = replayer
     if request.record is not None:
-        nodes[_free_name(RECORDER_NODE, kept)] = _recorder(request.record)
+        nodes[_free_name(RECORDER_NODE, taken)] = _recorder(request.record)
     if request.graph is None and request.viewer:
-        nodes[VIEWER_NODE] = {"type": "viewer"}
+        nodes[_free_name(VIEWER_NODE, taken)] = {"type": "viewer"}
     return {"session": {"time": "data" if request.speed == "max" else "live"}, "nodes": nodes}
 
 
@@ -184,8 +189,9 @@ def _profile_problem(path: Path) -> str | None:
 
 def _profile_file(session: SessionReader, stack: ExitStack) -> Path:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kinefuse-")))
-    name = Path(session.entry(PROFILE_ENTRY).get("name") or "profile.toml").name
-    path = folder / name
+    # The name stands in messages; the file is not trusted to choose a path.
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", session.entry(PROFILE_ENTRY).get("name", ""))[-MAX_NAME:].lstrip(".")
+    path = folder / (name or "profile.toml")
     path.write_text(session.profile_text or "", "utf-8")
     return path
 
@@ -193,7 +199,9 @@ def _profile_file(session: SessionReader, stack: ExitStack) -> Path:
 def _load(request: ReplayRequest, session: SessionReader, overrides: dict[str, Any]) -> LoadedGraph:
     if request.graph is not None:
         return load_graph(request.graph, overrides=overrides)
-    name = session.entry(SESSION_ENTRY).get("name") or "replay"
+    name = session.entry(SESSION_ENTRY).get("name", "")
+    if re.fullmatch(SESSION_NAME, name) is None:
+        name = REPLAY_NODE
     whole = {"session": {"name": name, **overrides["session"]}, "nodes": overrides["nodes"]}
     text = yaml.safe_dump(whole, sort_keys=False).replace("$", "$$")
     return parse_graph(text.encode(), request.session.absolute().parent / "replay")

@@ -92,6 +92,7 @@ CASES: dict[str, tuple[Expected, ...]] = {
         at(8, 11, "rec.path", "have 7", "valid string", "quotes"),
         at(9, 15, "rec.required", "'perhaps'", "boolean"),
         at(10, 29, "rec.restart.max_restarts", "have -1", "greater than or equal to 0"),
+        at(11, 16, "rec.startup_s", "have True", "number"),
     ),
     "missing_files": (
         at(1, 20, "session.profile", "nowhere/lab.toml", "relative to the folder of the graph file"),

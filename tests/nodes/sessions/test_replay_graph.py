@@ -18,7 +18,7 @@ from nodes.sessions.reader import SessionReader
 from nodes.sessions.replay import ReplayRequest, publisher_of, replay_graph
 from nodes.sessions.writer import SessionFacts, SessionWriter
 
-from .samples import START_NS, landmarks
+from .samples import PROFILE, START_NS, landmarks, write_session
 
 GRAPH = """
 nodes:
@@ -157,3 +157,31 @@ def test_problems_of_the_graph_have_their_places(session: Path, tmp_path: Path) 
 def test_publisher_of_a_topic() -> None:
     assert publisher_of("sim.cam1/landmarks") == "sim"
     assert publisher_of("fusion/people") == "fusion"
+
+
+def test_replay_of_a_replay_does_not_take_its_predecessor_s_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    write_session(path, 3)
+    with replay_graph(ReplayRequest(session=path)) as first:
+        assert list(first.graph.graph.nodes) == ["replay"]
+    writer = SessionWriter(tmp_path / "b.mcap", SessionFacts(name="lab"))
+    for topic in ("cam1/landmarks", "replay/landmarks"):
+        writer.write(Envelope(topic, 0, START_NS, 0, landmarks(0)), START_NS)
+    writer.close()
+    with replay_graph(ReplayRequest(session=tmp_path / "b.mcap")) as second:
+        assert list(second.graph.graph.nodes) == ["replay2"]
+
+
+def test_hostile_names_in_a_session_choose_no_path_and_no_topic(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    facts = SessionFacts(name="../../x\n$HOME", profile_name="../../evil.toml", profile_text=PROFILE)
+    writer = SessionWriter(path, facts)
+    for topic in ("cam1/landmarks", "a b/landmarks", "*/landmarks", f"{'x' * 200}/landmarks"):
+        writer.write(Envelope(topic, 0, START_NS, 0, landmarks(0)), START_NS)
+    writer.close()
+    with replay_graph(ReplayRequest(session=path)) as replay:
+        assert replay.graph.graph.session.name == "replay"
+        assert [topic for topic in replay.graph.topics if topic.endswith("/landmarks")] == ["cam1/landmarks"]
+        profile = Path(replay.graph.graph.session.profile or "")
+        assert profile.name == "_.._evil.toml"
+        assert profile.parent.name.startswith("kinefuse-")
