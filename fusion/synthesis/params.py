@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from fusion.body.catalog import LANDMARK_SETS
+from fusion.body.skeleton import SEGMENT, SEGMENT_NAMES
 from fusion.synthesis.actions import STRICT
 
 DROPOUT_SLOT_S = 1.0
@@ -102,6 +104,9 @@ class DetectorParams:
     """Standard deviation of the stamp about the exposure."""
 
     def __post_init__(self) -> None:
+        if self.landmark_set not in LANDMARK_SETS:
+            known = ", ".join(LANDMARK_SETS)
+            raise ParamsError(f"landmark_set: {self.landmark_set!r}, allowed: {known}")
         _require(self, 0.1, 1000.0, "rate_hz")
         _require(self, 0.0, 1000.0, "noise_px", "outlier_px", "occluded_noise_factor", "false_rate_hz")
         _require(self, 0.0, 1.0, "bias_m", "occluded_missing", "outlier_share", "swap_share", "miss_share")
@@ -159,6 +164,11 @@ class InertialParams:
         _require(self, 0.0, 10.0, "latency_s", "jitter_s")
         _require(self, -3600.0, 3600.0, "clock_offset_s")
         _require(self, -0.01, 0.01, "clock_skew")
+        for site in self.sites:
+            if site not in SEGMENT:
+                raise ParamsError(f"sites: {site!r} is no segment; segments: {', '.join(SEGMENT_NAMES)}")
+        if len(set(self.sites)) < len(self.sites):
+            raise ParamsError("sites: a segment is named twice, allowed once each")
         if not 1 <= len(self.sites) <= MAX_SENSORS:
             raise ParamsError(f"sites: {len(self.sites)} of them, allowed 1 to {MAX_SENSORS}")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -399,12 +400,17 @@ def _explained(model: type[BaseModel], value: Any, item: Any) -> tuple[KeyPath, 
         near = _unknown_near(model, value, parent, str(location[-1]))
         hint = f"; did you mean it by {near!r}?" if near else ""
         return parent, f"the key {location[-1]!r} is missing{hint}{_about(model, location)}", True
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         allowed = list(_fields_at(model, location[:-1]))
         key = location[-1]
-        return location, f"unknown key{suggestion(key, allowed)}; allowed: {listed(allowed)}", True
+        return _existing(value, location), f"unknown key{suggestion(key, allowed)}; allowed: {listed(allowed)}", True
     where = _existing(value, location)
     have = shown(item["input"])
+    if kind == "union_tag_invalid":
+        key, tags = str(item["ctx"]["discriminator"]).strip("'"), re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
+        tag = item["ctx"]["tag"]
+        where = _existing(value, (*location, key))
+        return where, f"{shown(tag)} is not allowed{suggestion(tag, tags)}; allowed: {listed(tags)}", False
     if kind in ("literal_error", "enum"):
         choices = re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
         hint = suggestion(item["input"], choices)
@@ -427,13 +433,15 @@ def _explained(model: type[BaseModel], value: Any, item: Any) -> tuple[KeyPath, 
 
 
 def _existing(value: Any, location: KeyPath) -> KeyPath:
-    """The part of a location that stands in the value (pydantic appends names of union members)."""
-    for length, step in enumerate(location):
+    """The part of a location that stands in the value (pydantic puts names of union members in between)."""
+    path: list[Any] = []
+    for step in location:
         try:
             value = value[step]
         except (KeyError, IndexError, TypeError):
-            return location[:length]
-    return location
+            continue
+        path.append(step)
+    return tuple(path)
 
 
 def _unknown_near(model: type[BaseModel], value: Any, parent: KeyPath, key: str) -> str | None:
@@ -469,19 +477,37 @@ def _about(model: type[BaseModel], location: KeyPath) -> str:
 
 
 def _fields_at(model: type[BaseModel], location: KeyPath) -> dict[str, Any]:
-    """Fields of the model that stands at a location inside another one."""
+    """Fields of the model or dataclass that stands at a location inside a model."""
     candidates: list[Any] = [model]
     for step in location:
         following: list[Any] = []
         for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                information = candidate.model_fields.get(str(step))
-                following += _members(information.annotation) if information else []
-        candidates = following or candidates
+            annotation = _annotations(candidate).get(str(step))
+            following += _members(annotation) if annotation is not None else []
+        # A step that names no field may be the tag of a union's member.
+        candidates = following or [item for item in candidates if _is_tagged(item, step)] or candidates
     for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return dict(candidate.model_fields)
+        if _annotations(candidate):
+            known: dict[str, Any] = getattr(candidate, "model_fields", None) or _annotations(candidate)
+            return dict(known)
     return {}
+
+
+def _annotations(candidate: Any) -> dict[str, Any]:
+    """Types of the fields of a model or dataclass; empty for anything else."""
+    if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+        return {name: information.annotation for name, information in candidate.model_fields.items()}
+    if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
+        hints = get_type_hints(candidate)
+        return {item.name: hints[item.name] for item in dataclasses.fields(candidate)}
+    return {}
+
+
+def _is_tagged(candidate: Any, step: Any) -> bool:
+    return any(
+        get_origin(annotation) is Literal and get_args(annotation) == (step,)
+        for annotation in _annotations(candidate).values()
+    )
 
 
 def _members(annotation: Any) -> list[Any]:

@@ -15,7 +15,7 @@ from calibration.profile import load_profile, save_profile
 from fusion.records import Landmarks2D, Record, Truth
 from graphs import FOLDER
 from nodes.errors import RequestError
-from nodes.graph.loader import load_graph
+from nodes.graph.loader import GraphError, load_graph
 from nodes.node import Envelope, SessionInfo
 from nodes.simulator import Params, check_profile, lab_of, main, rig_difference, run, simulated_rig
 
@@ -212,3 +212,39 @@ def test_a_graph_without_simulator_has_no_profile_to_write(tmp_path: Path, capsy
     assert main(["--profile", str(graph), str(tmp_path / "out.toml")]) == 2
     assert "0 nodes of type simulator, expected one" in capsys.readouterr().err
     assert not (tmp_path / "out.toml").exists()
+
+
+def test_every_mistake_in_a_graph_has_its_place_and_what_is_allowed(tmp_path: Path) -> None:
+    graph = tmp_path / "bad.yaml"
+    graph.write_text(
+        """\
+nodes:
+  sim:
+    type: simulator
+    cameras: {cuont: 3}
+    detector: {noise_pix: 3}
+    wearers:
+      - script:
+          - {do: wlak}
+          - {do: walk, distance_m: -3}
+          - {do: walk, distnace_m: 3}
+          - {do: reach, side: up}
+    imus: {sites: [belly]}
+    radars: {count: many}
+"""
+    )
+    with pytest.raises(GraphError) as caught:
+        load_graph(graph)
+    told = {(problem.line, problem.column): problem.message for problem in caught.value.problems}
+    for place, part in {
+        (4, 15): "unknown key; did you mean 'count'?; allowed: count, radius_m",
+        (5, 16): "unknown key; did you mean 'noise_px'?",
+        (8, 18): "'wlak' is not allowed; did you mean 'walk'?; allowed: stand, walk, circle, turn, squat, reach",
+        (9, 13): "distance_m: -3.0, allowed 0.2 to 1000",
+        (10, 24): "unknown key; did you mean 'distance_m'?; allowed: do, distance_m, speed_m_s",
+        (11, 31): "'up' is not allowed; allowed: right, left",
+        (12, 11): "'belly' is no segment; segments: pelvis",
+        (13, 21): "'many'",
+    }.items():
+        assert place in told, (place, told)
+        assert part in told[place]

@@ -313,7 +313,7 @@ def test_inertial_records_do_not_depend_on_what_else_was_made(wearer: Wearer) ->
 
 def test_a_site_that_is_no_segment_is_refused() -> None:
     with pytest.raises(ParamsError, match=r"'belly' is no segment; segments: pelvis"):
-        nominal_mounts(InertialParams(sites=("belly",)))
+        InertialParams(sites=("belly",))
 
 
 # ---- radars
@@ -420,6 +420,8 @@ def test_the_drawn_wearer_is_where_the_landmarks_are(camera: Camera, wearer: Wea
         lambda: RingParams(distortion=(0.0,) * 6),
         lambda: InertialParams(rate_hz=0.0),
         lambda: InertialParams(sites=()),
+        lambda: InertialParams(sites=("head", "head")),
+        lambda: DetectorParams(landmark_set="coco"),
         lambda: RadarParams(rate_hz=-20.0),
         lambda: PictureParams(background=(0, 0, 300)),
     ],
