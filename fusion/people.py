@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fusion.body import catalog
-from fusion.body.kinematics import TABLES, body_forward
+from fusion.body.kinematics import TABLES
 from fusion.body.limits import coordinate_limits
 from fusion.body.skeleton import LENGTH_NAMES
 from fusion.estimators.camera.association import (
@@ -19,7 +19,12 @@ from fusion.estimators.camera.association import (
     find_birth,
 )
 from fusion.filter.history import FilterParams, Outcome, PersonFilter
-from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeasurement, Landmarks3DMeasurement
+from fusion.filter.measurements.landmarks import (
+    LandmarkParams,
+    Landmarks2DMeasurement,
+    Landmarks3DMeasurement,
+    landmark_points,
+)
 from fusion.filter.measurements.rows import Measurement, make_body
 from fusion.filter.process import NS_PER_S
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
@@ -152,10 +157,12 @@ class People:
         error = np.zeros_like(state.nominal)
         error[:RATE_COLUMN] = state.rates * ((time_ns - state.time_ns) / NS_PER_S)
         retract_into(TABLES, state.nominal, error, self._scratch.nominal)
-        body = self._body
-        np.exp(self._scratch.nominal[LENGTH_COLUMN:], out=body.lengths_m)
-        body_forward(TABLES, self._scratch.nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
-        return catalog.landmark_positions(set_name, body.positions, body.quaternions, body.lengths_m)
+        placed = catalog.attachments(set_name)
+        points = np.empty((len(placed.segment), 3))
+        landmark_points(
+            TABLES, self._body, self._scratch.nominal, placed.segment, placed.unit_offset, placed.length, points
+        )
+        return points
 
     def _reaches(self, person: Person, time_ns: int) -> bool:
         return abs(time_ns - person.filter.state.time_ns) < self.params.death_s * NS_PER_S

@@ -27,9 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from fusion.body.kinematics import TABLES, body_forward
-from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams
-from fusion.filter.measurements.rows import MAX_ROWS, Measurement, Rows, make_body, make_rows
+from fusion.body.kinematics import TABLES, BodyTables, body_forward
+from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
+from fusion.filter.measurements.rows import MAX_ROWS, Body, Measurement, Rows, make_body, make_rows
 from fusion.filter.state import ERRORS, LENGTH_COLUMN, State, retract_into
 from fusion.records import Float64
 
@@ -39,7 +39,7 @@ class UpdateParams:
     """How an update is iterated, weighed and gated."""
 
     iterations: int = 5
-    tolerance: float = 2e-3
+    tolerance: float = 5e-3
     """An iteration that moves no state entry by more than this (rad, m, log m) is the last."""
     student_nu: float = 4.0
     """Degrees of freedom of the residuals' Student-t."""
@@ -259,22 +259,52 @@ def _condition(covariance: Float64) -> None:
             covariance[i, i] = _VARIANCE_FLOOR
 
 
+@njit(cache=True)
+def linearise(tables: BodyTables, nominal: Float64, body: Body, rows: Rows) -> None:
+    """Fill ``body`` with the kinematics at ``nominal`` [99] and empty the rows."""
+    for i in range(body.lengths_m.shape[0]):
+        body.lengths_m[i] = math.exp(nominal[LENGTH_COLUMN + i])
+    body_forward(tables, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
+    rows.filled[0] = 0
+
+
+@njit(cache=True)
+def iterate(
+    tables: BodyTables,
+    prior: Float64,
+    covariance: Float64,
+    anatomy: Anatomy,
+    rows: Rows,
+    work: Workspace,
+    first: bool,
+    params: tuple[float, float, float, float],
+) -> tuple[int, float]:
+    """One iteration after the measurement's rows are in: anatomy, step, new linearisation point.
+
+    Returns:
+        What ``solve_step`` returned, and by how much the correction has changed.
+    """
+    anatomy_rows(tables, work.nominal, covariance, anatomy, rows)
+    nu, gate, majority, floor = params
+    outcome = solve_step(rows, covariance, work, first, nu, gate, majority, floor)
+    moved = 0.0
+    if outcome >= 0:
+        retract_into(tables, prior, work.step, work.nominal)
+        for i in range(work.step.shape[0]):
+            moved = max(moved, abs(work.step[i] - work.previous[i]))
+    return outcome, moved
+
+
 class Updater:
     """Applies measurements to states. Holds only scratch arrays and parameters, no state of its own."""
 
     def __init__(self, params: UpdateParams, anatomy: AnatomyParams) -> None:
         self.params = params
-        self.anatomy = Anatomy(anatomy)
+        self.anatomy = make_anatomy(anatomy)
         self.body = make_body()
         self.rows = make_rows()
         self.work = make_workspace()
-
-    def linearise(self, state: State, nominal: Float64) -> None:
-        """Fill ``body`` with the kinematics at ``nominal`` [99] and empty the rows."""
-        body = self.body
-        np.exp(nominal[LENGTH_COLUMN:], out=body.lengths_m)
-        body_forward(TABLES, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
-        self.rows.filled[0] = 0
+        self._robust = (params.student_nu, params.gate, params.gate_majority, params.weight_floor)
 
     def apply(self, state: State, measurement: Measurement, iterations: int | None = None) -> int:
         """Update a state in place; it must already be at the measurement's time.
@@ -287,26 +317,23 @@ class Updater:
         Returns:
             Number of blocks that the gate left out, -1 where nothing could be used.
         """
-        p, work, rows = self.params, self.work, self.rows
+        work, rows = self.work, self.rows
         work.step[:] = 0.0
         work.nominal[:] = state.nominal
-        prior_variance = state.covariance.diagonal()
         gated = 0
-        limit = 1 if measurement.linear else iterations or p.iterations
+        limit = 1 if measurement.linear else iterations or self.params.iterations
         for iteration in range(limit):
-            self.linearise(state, work.nominal)
+            linearise(TABLES, work.nominal, self.body, rows)
             measurement.add_rows(state, work.nominal, self.body, rows)
             if rows.filled[0] == 0:
                 return -1
-            self.anatomy.add_rows(TABLES, work.nominal, prior_variance, rows)
-            outcome = solve_step(
-                rows, state.covariance, work, iteration == 0, p.student_nu, p.gate, p.gate_majority, p.weight_floor
+            outcome, moved = iterate(
+                TABLES, state.nominal, state.covariance, self.anatomy, rows, work, iteration == 0, self._robust
             )
             if outcome < 0:
                 return -1
             gated = gated or outcome
-            retract_into(TABLES, state.nominal, work.step, work.nominal)
-            if np.abs(work.step - work.previous).max() < p.tolerance:
+            if moved < self.params.tolerance:
                 break
         downdate(rows, state.covariance, work)
         state.nominal[:] = work.nominal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,29 +28,24 @@ class AnatomyParams:
     """A coordinate with a larger standard deviation is drawn to its resting value."""
 
 
-class Anatomy:
-    """Limits and rest as rows of an update."""
+class Anatomy(NamedTuple):
+    """Limits and rest as the kernel takes them."""
 
-    def __init__(self, params: AnatomyParams) -> None:
-        self.params = params
-        self.low, self.high = coordinate_limits()
-        self.rest = resting_coordinates()
+    low: Float64
+    """[44] rad; minus infinity where there is no limit."""
+    high: Float64
+    """[44] rad."""
+    rest: Float64
+    """[44]."""
+    limit_variance: float
+    rest_variance: float
+    unsure_variance: float
 
-    def add_rows(self, tables: BodyTables, nominal: Float64, prior_variance: Float64, rows: Rows) -> None:
-        """Append the limits that ``nominal`` [99] breaks, and rest for coordinates of large prior variance [99]."""
-        p = self.params
-        anatomy_rows(
-            tables,
-            nominal,
-            prior_variance,
-            self.low,
-            self.high,
-            self.rest,
-            p.limit_rad**2,
-            p.rest_rad**2,
-            p.unsure_rad**2,
-            rows,
-        )
+
+def make_anatomy(params: AnatomyParams) -> Anatomy:
+    """Arrays of the anatomy."""
+    low, high = coordinate_limits()
+    return Anatomy(low, high, resting_coordinates(), params.limit_rad**2, params.rest_rad**2, params.unsure_rad**2)
 
 
 @njit(cache=True)
@@ -68,19 +64,12 @@ def _scalar_row(rows: Rows, column: int, residual: float, variance: float) -> No
 
 
 @njit(cache=True)
-def anatomy_rows(
-    tables: BodyTables,
-    nominal: Float64,
-    prior_variance: Float64,
-    low: Float64,
-    high: Float64,
-    rest: Float64,
-    limit_variance: float,
-    rest_variance: float,
-    unsure_variance: float,
-    rows: Rows,
-) -> None:
-    """See ``Anatomy.add_rows``. A limit is a one-sided quadratic: it has a row only where it is broken."""
+def anatomy_rows(tables: BodyTables, nominal: Float64, covariance: Float64, anatomy: Anatomy, rows: Rows) -> None:
+    """Append the limits that ``nominal`` [99] breaks, and rest where the prior ``covariance`` [99, 99] is wide.
+
+    A limit is a one-sided quadratic: it has a row only where it is broken.
+    """
+    low, high, rest = anatomy.low, anatomy.high, anatomy.rest
     inverse = np.empty(4)
     target = np.empty(4)
     product = np.empty(4)
@@ -89,20 +78,20 @@ def anatomy_rows(
         if math.isinf(low[i]):
             continue
         if nominal[i] < low[i]:
-            _scalar_row(rows, i, low[i] - nominal[i], limit_variance)
+            _scalar_row(rows, i, low[i] - nominal[i], anatomy.limit_variance)
         elif nominal[i] > high[i]:
-            _scalar_row(rows, i, high[i] - nominal[i], limit_variance)
-        if prior_variance[i] > unsure_variance:
-            _scalar_row(rows, i, rest[i] - nominal[i], rest_variance)
+            _scalar_row(rows, i, high[i] - nominal[i], anatomy.limit_variance)
+        if covariance[i, i] > anatomy.unsure_variance:
+            _scalar_row(rows, i, rest[i] - nominal[i], anatomy.rest_variance)
     for s in range(tables.parent.shape[0]):
         if tables.freedom[s] != BALL:
             continue
         f = tables.first[s]
-        if prior_variance[f] + prior_variance[f + 1] + prior_variance[f + 2] <= 3.0 * unsure_variance:
+        if covariance[f, f] + covariance[f + 1, f + 1] + covariance[f + 2, f + 2] <= 3.0 * anatomy.unsure_variance:
             continue
         exp_into(-nominal[f], -nominal[f + 1], -nominal[f + 2], inverse)
         exp_into(rest[f], rest[f + 1], rest[f + 2], target)
         multiply_into(inverse, target, product)
         log_into(product, away)
         for k in range(3):
-            _scalar_row(rows, f + k, away[k], rest_variance)
+            _scalar_row(rows, f + k, away[k], anatomy.rest_variance)

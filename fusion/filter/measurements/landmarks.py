@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 
 from fusion.body.catalog import Attachments
-from fusion.body.kinematics import TABLES, BodyTables, point_jacobian
+from fusion.body.kinematics import TABLES, BodyTables, body_forward, point_jacobian
 from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows
-from fusion.filter.state import ERRORS, LENGTH_COLUMN, State
+from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State
 from fusion.maths.camera import CameraArrays, project_point
 from fusion.maths.kernels import rotate_into
 from fusion.records import Float64, Int64
@@ -22,6 +22,10 @@ _CHI2_2_MEDIAN = 2.0 * math.log(2.0)
 
 _RATIO_MAX = 10.0
 """One picture moves the learned scale no faster than this ratio of squares."""
+
+
+_LEARN_FROM = 4
+"""Fewer landmarks in a picture say nothing of the detector's noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,32 @@ def _attached_point(
 
 
 @njit(cache=True)
+def landmark_points(
+    tables: BodyTables,
+    body: Body,
+    nominal: Float64,
+    segment: Int64,
+    unit_offset: Float64,
+    length: Int64,
+    points: Float64,
+) -> None:
+    """World positions of landmarks at ``nominal`` [99], into ``points`` [K, 3]; ``body`` is scratch."""
+    for i in range(body.lengths_m.shape[0]):
+        body.lengths_m[i] = math.exp(nominal[LENGTH_COLUMN + i])
+    body_forward(tables, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
+    offset = np.empty(3)
+    for k in range(segment.shape[0]):
+        if segment[k] < 0:
+            points[k, :] = np.nan
+            continue
+        for i in range(3):
+            offset[i] = unit_offset[k, i] * body.lengths_m[length[k]]
+        rotate_into(body.quaternions[segment[k]], offset, points[k])
+        for i in range(3):
+            points[k, i] += body.positions[segment[k], i]
+
+
+@njit(cache=True)
 def landmark2d_rows(
     tables: BodyTables,
     body: Body,
@@ -103,10 +133,12 @@ def landmark2d_rows(
             rows.block[n + i] = n
             rows.robust[n + i] = 1
             rows.source[n + i] = k
-            for c in range(ERRORS):
-                rows.jacobian[n + i, c] = (
-                    to_pixel[i, 0] * to_point[0, c] + to_pixel[i, 1] * to_point[1, c] + to_pixel[i, 2] * to_point[2, c]
-                )
+            a, b, d = to_pixel[i, 0], to_pixel[i, 1], to_pixel[i, 2]
+            rows.jacobian[n + i, :] = 0.0
+            for c in range(RATE_COLUMN):
+                rows.jacobian[n + i, c] = a * to_point[0, c] + b * to_point[1, c] + d * to_point[2, c]
+            for c in range(LENGTH_COLUMN, ERRORS):
+                rows.jacobian[n + i, c] = a * to_point[0, c] + b * to_point[1, c] + d * to_point[2, c]
         rows.filled[0] = n + 2
 
 
@@ -140,12 +172,23 @@ def landmark3d_rows(
         rows.filled[0] = n + 3
 
 
-def _mark_seen(state: State, time_ns: int, placed: Attachments, weights: Float64, rows: Rows) -> None:
-    """Remember which joints the accepted landmarks have constrained."""
-    filled = int(rows.filled[0])
-    good = (weights[:filled] > _WEIGHT_OF_TRUST) & (rows.robust[:filled] == 1)
-    seen = placed.segment[rows.source[:filled][good]]
-    state.measured_ns[seen] = time_ns
+@njit(cache=True)
+def pair_squares(rows: Rows, squares: Float64) -> int:
+    """Squared residuals over variance of every 2D landmark, into ``squares``; returns how many."""
+    count = 0
+    for n in range(rows.filled[0] - 1):
+        if rows.robust[n] == 1 and rows.block[n] == n and rows.block[n + 1] == n:
+            squares[count] = (rows.residual[n] ** 2 + rows.residual[n + 1] ** 2) / rows.variance[n]
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def mark_seen(rows: Rows, weights: Float64, segment: Int64, time_ns: int, trust: float, measured_ns: Int64) -> None:
+    """Stamp the segments [23] whose landmarks were accepted."""
+    for n in range(rows.filled[0]):
+        if rows.robust[n] == 1 and weights[n] > trust:
+            measured_ns[segment[rows.source[n]]] = time_ns
 
 
 _WEIGHT_OF_TRUST = 0.5
@@ -185,17 +228,16 @@ class Landmarks2DMeasurement:
 
     def learn(self, state: State, weights: Float64, rows: Rows) -> None:
         """Follow the scale of the residuals slowly, by their median, and mark joints seen."""
-        filled = int(rows.filled[0])
-        ours = np.flatnonzero(rows.robust[:filled] == 1)
-        if ours.size < 8:
+        squares = np.empty(MAX_ROWS // 2)
+        count = pair_squares(rows, squares)
+        if count < _LEARN_FROM:
             return
-        squares = (rows.residual[ours] ** 2 / rows.variance[ours]).reshape(-1, 2).sum(1)
-        ratio = float(np.median(squares)) / _CHI2_2_MEDIAN
+        ratio = float(np.median(squares[:count])) / _CHI2_2_MEDIAN
         p = self.params
         forget = 1.0 / p.noise_memory
         scale = state.landmark_noise * math.sqrt(1.0 - forget + forget * min(ratio, _RATIO_MAX))
         state.landmark_noise = min(max(scale, p.noise_share_min), p.noise_share_max)
-        _mark_seen(state, self.time_ns, self.placed, weights, rows)
+        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,4 +266,4 @@ class Landmarks3DMeasurement:
 
     def learn(self, state: State, weights: Float64, rows: Rows) -> None:
         """Mark joints seen."""
-        _mark_seen(state, self.time_ns, self.placed, weights, rows)
+        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
