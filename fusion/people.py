@@ -69,7 +69,13 @@ class People:
         self.rig = rig
         self.params = params
         self.people: list[Person] = []
-        self.counters: dict[str, int] = {"births": 0, "deaths": 0, "unassigned": 0, **{o.value: 0 for o in Outcome}}
+        self.counters: dict[str, int] = {
+            "births": 0,
+            "deaths": 0,
+            "unassigned": 0,
+            "exchanged": 0,
+            **{o.value: 0 for o in Outcome},
+        }
         self._updater = Updater(params.filter.update, params.filter.anatomy)
         self._arrays: list[CameraArrays] = [camera_arrays(camera) for camera in rig.cameras]
         self._index = {camera.name: index for index, camera in enumerate(rig.cameras)}
@@ -106,13 +112,21 @@ class People:
             if known
             else np.empty((0, pixels.shape[1], 2))
         )
-        pairs = assign(detection_costs(predicted, pixels, self.params.association), self.params.association.max_cost)
+        # Detectors take a back for a front: a view's left and right may be exchanged for a second on end.
+        mirror = catalog.mirror_order(record.landmark_set)
+        limits = self.params.association
+        straight = detection_costs(predicted, pixels, limits)
+        turned = detection_costs(predicted, pixels[:, mirror], limits)
+        exchanged = turned < limits.mirror_gain * straight
+        pairs = assign(np.where(exchanged, turned, straight), limits.max_cost)
         for p, d in pairs:
-            variance = placed.sigma_scale**2 / np.maximum(scores[d], self.params.score_floor)
+            order = mirror if exchanged[p, d] else np.arange(len(mirror))
+            self.counters["exchanged"] += int(exchanged[p, d])
+            variance = placed.sigma_scale**2 / np.maximum(scores[d, order], self.params.score_floor)
             self._apply(
                 known[p],
                 Landmarks2DMeasurement(
-                    time_ns, self._arrays[index], camera.height, camera.name, placed, pixels[d], variance,
+                    time_ns, self._arrays[index], camera.height, camera.name, placed, pixels[d, order], variance,
                     self.params.landmarks,
                 ),
             )  # fmt: skip

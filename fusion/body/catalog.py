@@ -159,6 +159,23 @@ def attachments(set_name: str) -> Attachments:
     )
 
 
+@lru_cache(maxsize=64)
+def mirror_order(set_name: str) -> Int64:
+    """Index [K] of each landmark's counterpart on the other side; its own where it has none.
+
+    Raises:
+        ValueError: if the set is not known.
+    """
+    names = landmark_set(set_name).landmark_names
+
+    def other_side(name: str) -> str:
+        if "left_" in name:
+            return name.replace("left_", "right_")
+        return name.replace("right_", "left_")
+
+    return np.array([names.index(other_side(name)) for name in names], dtype=np.int64)
+
+
 def landmark_positions_batch(set_name: str, positions_m: Float64, quaternions: Float64, lengths_m: Float64) -> Float64:
     """World positions of a set's landmarks over time.
 
