@@ -165,22 +165,22 @@ class SessionObserver:
         self._thread.start()
 
     def take(self) -> Iterator[Envelope]:
-        """What has come since the last call, one by one: the newest pictures, then everything else in order.
+        """Measurements and all else but pictures that have come since the last call, in order of arrival.
 
         It can be left off at any point; the rest waits for the next call.
         """
-        with self._lock:
-            topics = list(self._pictures)
-        for topic in topics:
-            with self._lock:
-                picture = self._pictures.pop(topic)
-            yield picture
         while True:
             with self._lock:
                 if not self._waiting:
                     return
                 envelope = self._waiting.popleft()
             yield envelope
+
+    def take_pictures(self) -> list[Envelope]:
+        """The newest picture of each topic that has a new one."""
+        with self._lock:
+            pictures, self._pictures = self._pictures, {}
+        return list(pictures.values())
 
     @property
     def silent_s(self) -> float:

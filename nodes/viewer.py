@@ -23,7 +23,7 @@ from pydantic import Field
 
 from nodes.errors import RequestError
 from nodes.graph.schema import OutputPath
-from nodes.node import NodeContext, NodeParams
+from nodes.node import Envelope, NodeContext, NodeParams
 
 if TYPE_CHECKING:
     from nodes.attached import SessionObserver
@@ -148,6 +148,12 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
         observer.close()
 
 
+def _arrival(envelope: Envelope) -> Arrival:
+    from viz.models.feed import Arrival
+
+    return Arrival(envelope.topic, envelope.record, envelope.published_ns, envelope.cause_published_ns)
+
+
 class ObserverFeed:
     """A ``viz.models.feed.Feed`` on an observer."""
 
@@ -155,14 +161,13 @@ class ObserverFeed:
         self._observer = observer
 
     def drain(self, budget_s: float) -> Iterator[Arrival]:
-        """Records that have come, for at most ``budget_s``."""
-        from viz.models.feed import Arrival
-
+        """Measurements for at most ``budget_s``, then the newest pictures: neither can keep the other out."""
         deadline_s = time.perf_counter() + budget_s
         for envelope in self._observer.take():
-            yield Arrival(envelope.topic, envelope.record, envelope.published_ns, envelope.cause_published_ns)
+            yield _arrival(envelope)
             if time.perf_counter() > deadline_s:
-                return
+                break
+        yield from map(_arrival, self._observer.take_pictures())
 
     def now_ns(self) -> int:
         """The session clock."""

@@ -21,12 +21,14 @@ from nodes.errors import RequestError
 
 if TYPE_CHECKING:
     from nodes.graph.protocol import Directory
+    from nodes.graph.rundir import RunningSession
     from viz.models.scene import SceneModel
 
 SMALLEST_PX, LARGEST_PX = 320, 8192
 DEFAULT_AFTER_S = 5.0
 REPORT_EVERY_S = 1.0
 POLL_S = 0.05
+LOOK_EVERY_S = 0.2
 SWITCHES = ("ellipsoids", "trails", "truth")
 DONE, FAILED = 0, 1
 
@@ -35,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("view", help="look at a running graph", description=__doc__)
     parser.add_argument("session", nargs="?", metavar="SESSION", help="its name (default: the only one that runs)")
     parser.add_argument("--connect", metavar="ENDPOINT", help="its supervisor's endpoint, in place of a name")
+    parser.add_argument("--wait", type=seconds(), metavar="S", help="wait up to S seconds for the session to start")
     parser.add_argument("--png", type=Path, metavar="OUT.png", help="write a picture of the window and end")
     parser.add_argument("--overwrite", action="store_true", help="replace OUT.png if it exists")
     parser.add_argument(
@@ -50,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from nodes.attached import find_session, request_directory
+    from nodes.attached import request_directory
     from nodes.viewer import refuse_existing
 
     if args.connect and args.session:
@@ -61,8 +64,22 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError("--json: reports what --headless sees; give --headless too")
     if args.png:
         refuse_existing(args.png, args.overwrite)
-    directory = request_directory(args.connect or find_session(args.session).control)
+    directory = request_directory(args.connect or _session(args.session, args.wait or 0.0).control)
     return _report(directory, args) if args.headless else _window(directory, args)
+
+
+def _session(name: str | None, wait_s: float) -> RunningSession:
+    """The session to look at, perhaps one that is yet to start."""
+    from nodes.attached import AttachError, find_session
+
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return find_session(name)
+        except AttachError:
+            if time.monotonic() >= deadline_s:
+                raise
+        threading.Event().wait(LOOK_EVERY_S)
 
 
 def size(text: str) -> tuple[int, int]:
@@ -133,15 +150,18 @@ def _report(directory: Directory, args: argparse.Namespace) -> int:
     stop, started_s = _interrupted(), time.monotonic()
     model, observer = SceneModel(rig_of(directory)), SessionObserver(directory)
     report_s = started_s + REPORT_EVERY_S
+    data_since_s: float | None = None
     try:
         while not stop.wait(POLL_S):
-            for envelope in observer.take():
+            for envelope in (*observer.take(), *observer.take_pictures()):
                 model.update(envelope.topic, envelope.record, envelope.published_ns, envelope.cause_published_ns)
             now_s = time.monotonic()
             if now_s >= report_s:
                 report_s += REPORT_EVERY_S
                 say(_line(model, observer.clock.now_ns()))
-            if args.after is not None and now_s - started_s >= args.after:
+            if data_since_s is None and model.state.first_measured_ns >= 0:
+                data_since_s = now_s
+            if args.after is not None and data_since_s is not None and now_s - data_since_s >= args.after:
                 break
             if min(observer.silent_s, now_s - started_s) > SILENT_AFTER_S:
                 say("the session has ended" if model.state.records else "nothing has come")

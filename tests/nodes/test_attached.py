@@ -91,7 +91,7 @@ def taken(observer: SessionObserver, last_topic: str) -> list[Envelope]:
     found: list[Envelope] = []
 
     def complete() -> bool:
-        found.extend(observer.take())
+        found.extend([*observer.take(), *observer.take_pictures()])
         return any(envelope.topic == last_topic for envelope in found)
 
     until(complete)

@@ -26,7 +26,7 @@ class Feed(Protocol):
     """A subscription to a running graph."""
 
     def drain(self, budget_s: float) -> Iterable[Arrival]:
-        """What has arrived since the last call, pictures the newest only, for at most ``budget_s``."""
+        """What has arrived since the last call: measurements for at most ``budget_s``, then the newest pictures."""
         ...
 
     def now_ns(self) -> int:

@@ -16,7 +16,7 @@ from viz.widgets.panels import PanelGrid
 from viz.widgets.scene3d import SceneView
 from viz.widgets.table import HealthTable
 
-DRAIN_BUDGET_S = 0.02
+DRAIN_BUDGET_S = 0.05
 TABLE_PERIOD_S = 0.25
 DEFAULT_SIZE = (1280, 800)
 SCENE_SHARE, PANELS_SHARE = 58, 42
