@@ -33,7 +33,7 @@ from nodes.transport.codec import (
     decode,
     encode,
 )
-from nodes.transport.endpoints import BoundSocket, CurveKeys, Endpoints, Link, connect
+from nodes.transport.endpoints import BoundSocket, CurveKeys, Endpoints, Link, Reviver, connect
 from nodes.transport.streams import split_topic
 
 LATEST_HWM = 2
@@ -324,16 +324,40 @@ class Subscriber:
         self.stats = self._queue.stats
         self._poller = zmq.Poller()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._revivers: list[Reviver] = []
         for rule, hwm in (("latest", LATEST_HWM), ("all", ALL_HWM)):
             chosen = [
                 (link, tuple(topic for topic in link.topics if queue_rule(topic, data_time) == rule)) for link in links
             ]
             chosen = [(link, topics) for link, topics in chosen if topics]
             if chosen:
-                self._sockets[rule] = _connected_reader(context, rule, chosen, name, hwm, keys)
+                self._sockets[rule] = self._connected(context, rule, chosen, name, hwm, keys)
                 self._poller.register(self._sockets[rule], zmq.POLLIN)
         if wake_fd is not None:
             self._poller.register(wake_fd, zmq.POLLIN)
+
+    def _connected(
+        self,
+        context: ZmqContext,
+        rule: str,
+        chosen: Sequence[tuple[Link, tuple[str, ...]]],
+        name: str,
+        hwm: int,
+        keys: CurveKeys | None,
+    ) -> zmq.Socket[bytes]:
+        socket = context.socket(zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, hwm)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_TOTAL_BYTES)
+        for _, topics in chosen:
+            for topic in topics:
+                socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+        # Last, so that the publisher sees it when the topics' subscriptions are in place.
+        socket.setsockopt_string(zmq.SUBSCRIBE, f"@{name}")
+        self._revivers.append(Reviver(context, socket))
+        for link, _ in chosen:
+            connect(socket, getattr(link.endpoints, rule), keys)
+        return socket
 
     @property
     def foreign(self) -> int:
@@ -353,6 +377,9 @@ class Subscriber:
 
     def take(self) -> Envelope | None:
         """The next record that has arrived, or None; does not wait."""
+        now_s = time.monotonic()
+        for reviver in self._revivers:
+            reviver.step(now_s)
         latest, every = self._sockets.get("latest"), self._sockets.get("all")
         if latest is not None:
             for _ in range(_MAX_DRAIN):
@@ -378,30 +405,10 @@ class Subscriber:
         return not any(socket in ready for socket in self._sockets.values())
 
     def close(self) -> None:
+        for reviver in self._revivers:
+            reviver.close()
         for socket in self._sockets.values():
             socket.close(linger=0)
-
-
-def _connected_reader(
-    context: ZmqContext,
-    rule: str,
-    chosen: Sequence[tuple[Link, tuple[str, ...]]],
-    name: str,
-    hwm: int,
-    keys: CurveKeys | None,
-) -> zmq.Socket[bytes]:
-    socket = context.socket(zmq.SUB)
-    socket.setsockopt(zmq.RCVHWM, hwm)
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.MAXMSGSIZE, MAX_TOTAL_BYTES)
-    for _, topics in chosen:
-        for topic in topics:
-            socket.setsockopt_string(zmq.SUBSCRIBE, topic)
-    # Last, so that the publisher sees it when the topics' subscriptions are in place.
-    socket.setsockopt_string(zmq.SUBSCRIBE, f"@{name}")
-    for link, _ in chosen:
-        connect(socket, getattr(link.endpoints, rule), keys)
-    return socket
 
 
 def receive_bounded(socket: zmq.Socket[bytes]) -> list[Buffer] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import secrets
 import socket
 import sys
 from dataclasses import dataclass
@@ -22,12 +23,14 @@ from urllib.parse import urlsplit
 import zmq
 from pydantic import BaseModel, ConfigDict
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.monitor import recv_monitor_message
 
 _MAX_IPC_PATH_BYTES = 100
 """``sun_path`` holds 104 (macOS) or 108 (Linux) bytes."""
 
 RECONNECT_MS = 20
 RECONNECT_MAX_MS = 200
+REVIVE_AFTER_S = 1.0
 
 
 class EndpointError(RuntimeError):
@@ -198,3 +201,49 @@ def connect(client: zmq.Socket[bytes], endpoint: str, keys: CurveKeys | None) ->
     client.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     client.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     client.connect(endpoint)
+
+
+class Reviver:
+    """Connects a reader again where ZeroMQ gives up.
+
+    After a peer has broken the protocol (a part beyond the bound, bytes that are
+    not ZeroMQ) the library never connects there again, although a sound publisher
+    may listen a moment later. This watches for connections that were lost and are
+    not back after ``REVIVE_AFTER_S`` and makes them anew.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], client: zmq.Socket[bytes]) -> None:
+        """Before ``client`` connects."""
+        self._client = client
+        self._lost_s: dict[str, float] = {}
+        self._next_s = 0.0
+        address = f"inproc://monitor-{secrets.token_hex(8)}"
+        client.monitor(address, zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECTED)
+        self._events = context.socket(zmq.PAIR)
+        self._events.setsockopt(zmq.RCVHWM, 0)  # The library's own thread must never wait for us.
+        self._events.connect(address)
+
+    def step(self, now_s: float) -> None:
+        """Look, at most a few times a second."""
+        if now_s < self._next_s:
+            return
+        self._next_s = now_s + REVIVE_AFTER_S / 4
+        self._read_events(now_s)
+        for endpoint, lost_s in list(self._lost_s.items()):
+            if now_s - lost_s > REVIVE_AFTER_S:
+                del self._lost_s[endpoint]
+                self._client.disconnect(endpoint)
+                self._client.connect(endpoint)
+
+    def _read_events(self, now_s: float) -> None:
+        while self._events.poll(0):
+            event = recv_monitor_message(self._events)
+            endpoint = event["endpoint"].decode()
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self._lost_s[endpoint] = now_s
+            else:
+                self._lost_s.pop(endpoint, None)
+
+    def close(self) -> None:
+        self._client.disable_monitor()
+        self._events.close(linger=0)
