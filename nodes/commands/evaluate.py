@@ -3,8 +3,8 @@
 Figures and their rules:
 
 * For each distinct ``measured_ns`` the pose that was published last counts. Poses
-  are never interpolated: a pose meets the truth of the same time, or of the
-  nearest one within half a truth interval.
+  are never interpolated: a true pose meets the nearest pose within half a truth
+  interval, and a simulator's truth is interpolated to exactly that pose's time.
 * Errors, coverage, bone spread and jitter count from 0.5 s after the first
   measurement on: before, people are still being found and their lengths learned.
 * A true person is followed by one track; another track fills in only where that
@@ -266,15 +266,18 @@ def _compared(
     material: _Material, tracks: list[Track]
 ) -> tuple[list[Track], list[Track], tuple[str, ...], list[Track]]:
     """True tracks, the estimated track of each, names of the compared points, and the bodies that are followed."""
+    import numpy as np
+
     from fusion.body.skeleton import SEGMENT_NAMES
-    from fusion.metrics import follow
+    from fusion.metrics import follow, meet
 
     if material.trc is not None:
         truth, points, names = _against_trc(material, tracks)
         followed = follow([truth], points)
         numbers = {track.id for track, near in zip(tracks, points, strict=True) if _overlaps(near, followed[0])}
         return [truth], followed, names, [track for track in tracks if track.id in numbers]
-    truths = _true_tracks(material.truths)
+    times = np.array(sorted(material.poses), dtype=np.int64)
+    truths = [meet(track, times) for track in _true_tracks(material.truths)]
     if not truths:
         return [], [], (), tracks
     followed = follow(truths, tracks)
