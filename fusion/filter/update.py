@@ -30,7 +30,7 @@ from numba import njit
 from fusion.body.kinematics import TABLES, BodyTables, body_forward
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
 from fusion.filter.measurements.rows import MAX_ROWS, Body, Measurement, Rows, make_body, make_rows
-from fusion.filter.state import ERRORS, LENGTH_COLUMN, State, retract_into
+from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
 from fusion.records import Float64
 
 
@@ -39,8 +39,8 @@ class UpdateParams:
     """How an update is iterated, weighed and gated."""
 
     iterations: int = 5
-    tolerance: float = 5e-3
-    """An iteration that moves no state entry by more than this (rad, m, log m) is the last."""
+    tolerance: float = 3e-3
+    """An iteration that moves no coordinate by more than this (rad, m) is the last."""
     student_nu: float = 4.0
     """Degrees of freedom of the residuals' Student-t."""
     gate: float = 7.0
@@ -282,7 +282,7 @@ def iterate(
     """One iteration after the measurement's rows are in: anatomy, step, new linearisation point.
 
     Returns:
-        What ``solve_step`` returned, and by how much the correction has changed.
+        What ``solve_step`` returned, and by how much the correction of any coordinate has changed.
     """
     anatomy_rows(tables, work.nominal, covariance, anatomy, rows)
     nu, gate, majority, floor = params
@@ -290,7 +290,7 @@ def iterate(
     moved = 0.0
     if outcome >= 0:
         retract_into(tables, prior, work.step, work.nominal)
-        for i in range(work.step.shape[0]):
+        for i in range(RATE_COLUMN):
             moved = max(moved, abs(work.step[i] - work.previous[i]))
     return outcome, moved
 
