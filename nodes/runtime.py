@@ -335,6 +335,7 @@ class NodeRuntime:
 
     def fail(self, reason: str) -> None:
         """Say that ``run`` has raised, and close the sockets."""
+        self._line.send(self._make_beat())
         self._line.send(Failed(token=self._launch.token, reason=reason[:MAX_TEXT]))
         self._close(STOPPED_LINGER_MS)
 
