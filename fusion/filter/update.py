@@ -38,7 +38,7 @@ from fusion.records import Float64
 class UpdateParams:
     """How an update is iterated, weighed and gated."""
 
-    iterations: int = 5
+    iterations: int = 2
     tolerance: float = 3e-3
     """An iteration that moves no coordinate by more than this (rad, m) is the last."""
     student_nu: float = 4.0
@@ -287,6 +287,8 @@ def iterate(
     anatomy_rows(tables, work.nominal, covariance, anatomy, rows)
     nu, gate, majority, floor = params
     outcome = solve_step(rows, covariance, work, first, nu, gate, majority, floor)
+    if not np.isfinite(work.step).all():
+        return -1, 0.0
     moved = 0.0
     if outcome >= 0:
         retract_into(tables, prior, work.step, work.nominal)

@@ -8,14 +8,13 @@ Source: Featherstone, "Rigid Body Dynamics Algorithms", ch. 4 (recursive velocit
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
 from fusion.body.kinematics import HINGES, TABLES, BodyTables, body_rates
-from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows
+from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows, usable
 from fusion.filter.state import RATE_COLUMN, State
 from fusion.maths.kernels import multiply_into, rotate_into
 from fusion.records import Float64, Int64
@@ -42,7 +41,10 @@ def gyro_rows(
     measured: Float64,
     variance: Float64,
 ) -> None:
-    """Append three rows a sensor: rates [M, 3] in the sensor's frame, rad/s, with variance [M]; NaN is left out."""
+    """Append three rows a sensor: rates [M, 3] in the sensor's frame, rad/s, with variance [M].
+
+    What is no number is left out.
+    """
     segments = tables.parent.shape[0]
     linear = np.empty((segments, 3))
     angular = np.empty((segments, 3))
@@ -54,7 +56,7 @@ def gyro_rows(
     cross = np.empty(3)
     for m in range(segment.shape[0]):
         n = rows.filled[0]
-        if segment[m] < 0 or math.isnan(measured[m, 0]) or n + 3 > MAX_ROWS:
+        if segment[m] < 0 or not usable(measured[m], variance[m]) or n + 3 > MAX_ROWS:
             continue
         multiply_into(body.quaternions[segment[m]], q_segment_from_sensor[m], q)
         back[0], back[1], back[2], back[3] = q[0], -q[1], -q[2], -q[3]

@@ -10,7 +10,7 @@ from numba import njit
 
 from fusion.body.catalog import Attachments
 from fusion.body.kinematics import TABLES, BodyTables, body_forward, point_jacobian
-from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows
+from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows, usable
 from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State
 from fusion.maths.camera import CameraArrays, project_point
 from fusion.maths.kernels import rotate_into
@@ -115,14 +115,17 @@ def landmark2d_rows(
     pixels: Float64,
     variance: Float64,
 ) -> None:
-    """Append two rows a landmark: pixels [K, 2] with variance [K] px^2; NaN and points out of view are left out."""
+    """Append two rows a landmark: pixels [K, 2] with variance [K] px^2.
+
+    What is no number or out of view is left out.
+    """
     point = np.empty(3)
     pixel = np.empty(2)
     to_pixel = np.empty((2, 3))
     to_point = np.empty((3, ERRORS))
     for k in range(segment.shape[0]):
         n = rows.filled[0]
-        if segment[k] < 0 or math.isnan(pixels[k, 0]) or n + 2 > MAX_ROWS:
+        if segment[k] < 0 or not usable(pixels[k], variance[k]) or n + 2 > MAX_ROWS:
             continue
         _attached_point(tables, body, segment[k], unit_offset[k], length[k], point, to_point)
         if project_point(camera, point, pixel, to_pixel) <= 0.0:
@@ -153,12 +156,15 @@ def landmark3d_rows(
     positions: Float64,
     variance: Float64,
 ) -> None:
-    """Append three rows a landmark: world positions [K, 3] with isotropic variance [K] m^2; NaN is left out."""
+    """Append three rows a landmark: world positions [K, 3] with isotropic variance [K] m^2.
+
+    What is no number is left out.
+    """
     point = np.empty(3)
     to_point = np.empty((3, ERRORS))
     for k in range(segment.shape[0]):
         n = rows.filled[0]
-        if segment[k] < 0 or math.isnan(positions[k, 0]) or n + 3 > MAX_ROWS:
+        if segment[k] < 0 or not usable(positions[k], variance[k]) or n + 3 > MAX_ROWS:
             continue
         _attached_point(tables, body, segment[k], unit_offset[k], length[k], point, to_point)
         for i in range(3):
@@ -227,7 +233,8 @@ class Landmarks2DMeasurement:
         )
 
     def learn(self, state: State, weights: Float64, rows: Rows) -> None:
-        """Follow the scale of the residuals slowly, by their median, and mark joints seen."""
+        """Mark joints seen, and follow the scale of the residuals slowly, by their median."""
+        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
         squares = np.empty(MAX_ROWS // 2)
         count = pair_squares(rows, squares)
         if count < _LEARN_FROM:
@@ -237,7 +244,6 @@ class Landmarks2DMeasurement:
         forget = 1.0 / p.noise_memory
         scale = state.landmark_noise * math.sqrt(1.0 - forget + forget * min(ratio, _RATIO_MAX))
         state.landmark_noise = min(max(scale, p.noise_share_min), p.noise_share_max)
-        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

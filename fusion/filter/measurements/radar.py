@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numba import njit
 
 from fusion.body.kinematics import TABLES, BodyTables, point_jacobian
 from fusion.body.skeleton import SEGMENT
-from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows
+from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows, usable
 from fusion.filter.state import LENGTH_COLUMN, RATE_COLUMN, State
 from fusion.records import Float64
 
@@ -51,10 +52,10 @@ def trunk_rows(
 ) -> None:
     """Append three position rows along ``directions`` [3, 3] (radial first) and one radial velocity.
 
-    ``position`` [3] is the cluster in the world; sigmas [3] in m.
+    ``position`` [3] is the cluster in the world; sigmas [3] in m. None where one of them is no number.
     """
     n = rows.filled[0]
-    if n + 4 > MAX_ROWS:
+    if n + 4 > MAX_ROWS or not (usable(position, velocity_sigma) and math.isfinite(radial_velocity)):
         return
     columns = rows.jacobian.shape[1]
     to_point = np.zeros((3, columns))

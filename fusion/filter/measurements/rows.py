@@ -5,9 +5,11 @@ All arrays are made once and used again; ``filled`` counts the rows in use.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numba import njit
 
 from fusion.body.skeleton import COORDINATES, SEGMENTS
 from fusion.filter.state import ERRORS, State
@@ -67,6 +69,15 @@ def make_rows() -> Rows:
     )
 
 
+@njit(cache=True)
+def usable(values: Float64, variance: float) -> bool:
+    """Whether all of a block's values are numbers and its variance is one that a measurement can have."""
+    for i in range(values.shape[0]):
+        if not math.isfinite(values[i]):
+            return False
+    return variance > 0.0 and math.isfinite(variance)
+
+
 class Measurement(Protocol):
     """What one update takes in."""
 
@@ -94,4 +105,4 @@ class Measurement(Protocol):
         ...
 
 
-__all__ = ["COORDINATES", "MAX_ROWS", "Body", "Measurement", "Rows", "make_body", "make_rows"]
+__all__ = ["COORDINATES", "MAX_ROWS", "Body", "Measurement", "Rows", "make_body", "make_rows", "usable"]
