@@ -28,7 +28,7 @@ from fusion.filter.measurements.landmarks import (
 from fusion.filter.measurements.rows import Measurement, make_body
 from fusion.filter.process import NS_PER_S
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
-from fusion.filter.state import LENGTH_COLUMN, RATE_COLUMN, State, empty_state, retract_into
+from fusion.filter.state import LENGTH_COLUMN, NEVER_NS, RATE_COLUMN, State, empty_state, retract_into
 from fusion.filter.update import Updater
 from fusion.maths.camera import CameraArrays, camera_arrays, project_points
 from fusion.records import Float64, Landmarks2D, Landmarks3D
@@ -45,7 +45,9 @@ class PeopleParams:
     association: AssociationParams = field(default_factory=AssociationParams)
     max_people: int = 8
     death_s: float = 3.0
-    """A person whom no measurement has reached for so long is gone."""
+    """A person whom nobody has detected for so long, while detections came in, is gone."""
+    lost_s: float = 60.0
+    """Without any measurement at all a person is kept for so long: lost sensors come back."""
     start_iterations: int = 30
     start_sigma_m: float = 0.02
     """Added to the triangulation's own error in the fit of a start: the body is not ours yet."""
@@ -60,6 +62,8 @@ class Person:
     identity: int
     filter: PersonFilter
     wears_imus: bool = False
+    missed_ns: int = 0
+    """For how long detections have come in without one of this person."""
 
 
 class People:
@@ -83,6 +87,7 @@ class People:
         self._next_identity = 1
         self._body = make_body()
         self._scratch = empty_state()
+        self._landmarks_ns = NEVER_NS
 
     def landmarks_2d(self, record: Landmarks2D) -> None:
         """Take in one picture's detections: update those who are known, bear who is new.
@@ -116,7 +121,9 @@ class People:
         mirror = catalog.mirror_order(record.landmark_set)
         limits = self.params.association
         straight = detection_costs(predicted, pixels, limits)
-        turned = detection_costs(predicted, pixels[:, mirror], limits)
+        turned = np.full_like(straight, np.inf)
+        if (straight > limits.suspicious_cost).any():
+            turned = detection_costs(predicted, pixels[:, mirror], limits)
         exchanged = turned < limits.mirror_gain * straight
         pairs = assign(np.where(exchanged, turned, straight), limits.max_cost)
         for p, d in pairs:
@@ -130,6 +137,7 @@ class People:
                     self.params.landmarks,
                 ),
             )  # fmt: skip
+        self._count_misses(time_ns, [known[p] for p, _ in pairs])
         claimed = {d for _, d in pairs}
         fresh = [
             Candidate(time_ns, index, pixels[d], np.where(usable[d], scores[d], 0.0))
@@ -151,6 +159,7 @@ class People:
             )
             if nearest is not None:
                 self._apply(nearest, measurement)
+                nearest.missed_ns = 0
             else:
                 self._bear(record.landmark_set, person_points, np.sqrt(person_variance), record.measured_ns)
 
@@ -160,10 +169,17 @@ class People:
 
     def bury(self, time_ns: int) -> None:
         """Drop those whom nothing has reached for too long."""
-        limit = time_ns - int(self.params.death_s * NS_PER_S)
-        gone = [person for person in self.people if int(person.filter.state.measured_ns.max()) < limit]
+        death_ns, lost_ns = (int(limit * NS_PER_S) for limit in (self.params.death_s, self.params.lost_s))
+        gone = [p for p in self.people if p.missed_ns > death_ns or time_ns - p.filter.newest_ns > lost_ns]
         self.counters["deaths"] += len(gone)
         self.people = [person for person in self.people if person not in gone]
+
+    def _count_misses(self, time_ns: int, found: list[Person]) -> None:
+        """Time in which landmarks came in counts against those who are not among them."""
+        passed_ns = min(max(time_ns - self._landmarks_ns, 0), _MISS_STEP_NS)
+        self._landmarks_ns = max(self._landmarks_ns, time_ns)
+        for person in self.people:
+            person.missed_ns = 0 if person in found else person.missed_ns + passed_ns
 
     def landmarks_at(self, person: Person, time_ns: int, set_name: str) -> Float64:
         """World landmarks [K, 3] of a person, its last state carried to ``time_ns`` at constant rates."""
@@ -179,7 +195,7 @@ class People:
         return points
 
     def _reaches(self, person: Person, time_ns: int) -> bool:
-        return abs(time_ns - person.filter.state.time_ns) < self.params.death_s * NS_PER_S
+        return abs(time_ns - person.filter.newest_ns) < self.params.lost_s * NS_PER_S
 
     def _apply(self, person: Person, measurement: Measurement) -> Outcome:
         outcome = person.filter.apply(measurement)
@@ -236,6 +252,8 @@ class People:
         return person
 
 
+_MISS_STEP_NS = 100_000_000
+"""A longer pause between landmark records is a lost sensor, not a missing person."""
 _SLACK_RAD = 0.35
 """How far a start may break a joint limit and still be a body."""
 _STATURE_SHARE = 0.35

@@ -61,28 +61,44 @@ class Pipeline:
         self._scratch = [empty_state() for _ in range(self.params.people.max_people)]
 
     def step(self, record: Record) -> PeopleRecord | None:
-        """Take one record in.
+        """Take one record in and say who is there, if it is time to: ``take`` and ``people`` in one."""
+        return self.people(record) if self.take(record) else None
+
+    def take(self, record: Record) -> bool:
+        """Take one record in; one that cannot be used is counted in ``refused``.
 
         Returns:
-            The people after it, when it was landmarks or when nothing has been said for
-            ``silence_s``; else None. A record that cannot be used is counted in ``refused``.
+            Whether the people should be published: it was landmarks, or nothing has been
+            published for ``silence_s``.
         """
         if isinstance(record, Landmarks2D | Landmarks3D):
-            if not self._landmarks(record):
-                return None
-            self.bank.bury(record.measured_ns)
-            return self._publish(record.measured_ns, record.received_ns)
-        if isinstance(record, InertialSamples):
+            due = self._landmarks(record)
+        elif isinstance(record, InertialSamples):
+            due = self._silent(record)
             self._inertial(record)
         elif isinstance(record, RadarPoints):
+            due = self._silent(record)
             self._radar(record)
-        elif not isinstance(record, Tick):
-            return None
+        else:
+            due = isinstance(record, Tick) and self._silent(record)
         self.bank.bury(record.measured_ns)
-        silent_ns = int(self.params.silence_s * NS_PER_S)
-        if self._published_ns is None or record.measured_ns - self._published_ns < silent_ns:
-            return None
-        return self._publish(record.measured_ns, record.received_ns)
+        return due
+
+    def people(self, last: Record) -> PeopleRecord:
+        """Everyone, carried to the newest time that is known of; ``last`` is the record taken last."""
+        people = self.bank.people
+        newest = max([last.measured_ns, *(person.filter.newest_ns for person in people)])
+        states = [
+            person.filter.predicted(newest, scratch) for person, scratch in zip(people, self._scratch, strict=False)
+        ]
+        self._published_ns = newest
+        return self._outputs.record([person.identity for person in people], states, newest, last.received_ns)
+
+    def _silent(self, record: Record) -> bool:
+        """Whether nothing has been published for a while before this record."""
+        if self._published_ns is None:
+            return False
+        return record.measured_ns - self._published_ns >= int(self.params.silence_s * NS_PER_S)
 
     def _landmarks(self, record: Landmarks2D | Landmarks3D) -> bool:
         try:
@@ -129,16 +145,6 @@ class Pipeline:
 
     def _trunk_position(self, person: Person, time_ns: int) -> Float64:
         return np.asarray(self.bank.landmarks_at(person, time_ns, "joints_23")[TRUNK])
-
-    def _publish(self, measured_ns: int, received_ns: int) -> PeopleRecord:
-        """Everyone, carried to the newest time that is known of."""
-        people = self.bank.people
-        newest = max([measured_ns, *(person.filter.state.time_ns for person in people)])
-        states = [
-            person.filter.predicted(newest, scratch) for person, scratch in zip(people, self._scratch, strict=False)
-        ]
-        self._published_ns = newest
-        return self._outputs.record([person.identity for person in people], states, newest, received_ns)
 
     def _refuse(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

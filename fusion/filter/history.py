@@ -70,25 +70,32 @@ class PersonFilter:
         self._base = start.copy()
         self._entries: list[_Entry] = []
         self._pool: list[State] = []
+        self._settled = 0
+        """Entries before this one are up to date; those from it on wait until somebody asks."""
+
+    @property
+    def newest_ns(self) -> int:
+        """Time of the newest measurement; asking costs nothing."""
+        return self._entries[-1].measurement.time_ns if self._entries else self._base.time_ns
 
     @property
     def state(self) -> State:
         """The newest state; not to be changed."""
-        return self._entries[-1].after if self._entries else self._base
+        return self._state_after(len(self._entries))
 
     def apply(self, measurement: Measurement) -> Outcome:
-        """Take a measurement in, at its own time."""
-        if measurement.time_ns < max(self._base.time_ns, self.state.time_ns - self._window_ns()):
+        """Take a measurement in, at its own time. What comes after it is computed again when it is asked for."""
+        if measurement.time_ns < max(self._base.time_ns, self.newest_ns - self._window_ns()):
             return Outcome.REFUSED_LATE
         entry = _Entry(measurement, self._pool.pop() if self._pool else empty_state())
         index = bisect.bisect_right(self._entries, entry.key, key=lambda e: e.key)
+        self._state_after(index)
         self._entries.insert(index, entry)
         if not self._advance(index):
             del self._entries[index]
             self._pool.append(entry.after)
             return Outcome.REFUSED_USELESS
-        for later in range(index + 1, len(self._entries)):
-            self._advance(later)
+        self._settled = index + 1
         self._forget()
         return Outcome.APPLIED
 
@@ -100,8 +107,14 @@ class PersonFilter:
 
     def state_before(self, time_ns: int) -> State:
         """The last remembered state that is not after ``time_ns``, else the oldest one."""
-        index = bisect.bisect_right(self._entries, time_ns, key=lambda e: e.measurement.time_ns)
-        return self._entries[index - 1].after if index else self._base
+        return self._state_after(bisect.bisect_right(self._entries, time_ns, key=lambda e: e.measurement.time_ns))
+
+    def _state_after(self, count: int) -> State:
+        """The state after so many entries, computed where it is not up to date."""
+        while self._settled < count:
+            self._advance(self._settled)
+            self._settled += 1
+        return self._entries[count - 1].after if count else self._base
 
     def _window_ns(self) -> int:
         return int(self.params.window_s * NS_PER_S)
@@ -129,8 +142,10 @@ class PersonFilter:
 
     def _forget(self) -> None:
         """Drop entries that no accepted measurement can come before any more."""
-        horizon = self.state.time_ns - self._window_ns()
+        horizon = self.newest_ns - self._window_ns()
         while len(self._entries) > 1 and self._entries[1].measurement.time_ns <= horizon:
+            self._state_after(1)
             first = self._entries.pop(0)
+            self._settled -= 1
             self._pool.append(self._base)
             self._base = first.after

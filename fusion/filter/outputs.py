@@ -12,7 +12,7 @@ from fusion.body import catalog
 from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates, point_jacobian
 from fusion.body.skeleton import COORDINATES, LENGTHS, SEGMENT, SEGMENTS
 from fusion.filter.process import NS_PER_S
-from fusion.filter.state import ERRORS, LENGTH_COLUMN, State
+from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State
 from fusion.records import Bool, Float64, People
 
 _LIMB_ENDS = tuple(SEGMENT[f"{side}_{name}"] for side in ("right", "left") for name in ("upper_arm", "upper_leg"))
@@ -57,11 +57,15 @@ def joint_covariances(
     np.dot(jacobian, covariance, product)
     for s in range(segments):
         for i in range(3):
-            for j in range(3):
+            for j in range(i + 1):
                 total = 0.0
-                for c in range(jacobian.shape[1]):
+                # A position does not depend on rates.
+                for c in range(RATE_COLUMN):
+                    total += product[3 * s + i, c] * jacobian[3 * s + j, c]
+                for c in range(LENGTH_COLUMN, jacobian.shape[1]):
                     total += product[3 * s + i, c] * jacobian[3 * s + j, c]
                 out[s, i, j] = total
+                out[s, j, i] = total
 
 
 def measured_joints(state: State, params: OutputParams) -> Bool:

@@ -27,8 +27,10 @@ class AssociationParams:
     """Mean landmark distance, as a share of the person's extent in the picture, beyond which it is somebody else."""
     cap: float = 0.3
     """A single landmark counts no more than this share."""
+    suspicious_cost: float = 0.03
+    """Below this cost nobody asks whether left and right are exchanged,"""
     mirror_gain: float = 0.6
-    """A detection whose left and right are exchanged must cost less than this share of what it costs as it is."""
+    """above it they are if the exchange costs less than this share of the detection as it is."""
     min_common: int = 5
     """Landmarks that prediction and detection must share."""
     birth_window_s: float = 0.06
