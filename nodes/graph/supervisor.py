@@ -123,6 +123,8 @@ class ManagedNode:
     layer: int
     """0 for nodes that only read; greater than that of each node that it feeds."""
     state: str = "starting"
+    told_state: str = ""
+    """In the last health that was published."""
     reason: str = ""
     exit_code: int | None = None
     child: Child | None = None
@@ -448,6 +450,10 @@ class Supervisor:
 
     def _let_go(self, node: ManagedNode) -> None:
         node.state = "running"
+        for other in self.nodes.values():
+            if not other.alive:
+                # Its end was said to an earlier life of this node, if at all.
+                self._send(node, Order(t="gone", node=other.name, failed=True))
         self._send(node, Order(t="go", started_ns=self._started_ns))
 
     def _check_end(self, now_s: float) -> None:
@@ -546,12 +552,15 @@ class Supervisor:
     # Health and report ----------------------------------------------------------------
 
     def _publish_health(self, now_s: float) -> None:
-        if now_s < self._next_health_s:
-            return
-        self._next_health_s = now_s + self.params.health_every_s
+        """All nodes at the period, and each one whose state has changed at once, however short a state is."""
+        due = now_s >= self._next_health_s
+        if due:
+            self._next_health_s = now_s + self.params.health_every_s
         now_ns = self._clock.now_ns()
         for node in self.nodes.values():
-            self._publisher.publish(f"{node.name}/health", self._health(node, now_ns))
+            if due or node.state != node.told_state:
+                node.told_state = node.state
+                self._publisher.publish(f"{node.name}/health", self._health(node, now_ns))
 
     def _health(self, node: ManagedNode, now_ns: int) -> Health:
         streams = self._streams(node)

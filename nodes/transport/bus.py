@@ -220,6 +220,7 @@ class Publisher:
             "all": _bound_publisher(context, endpoints.all, ALL_HWM, keys),
         }
         self._readers: dict[str, Counter[str]] = {"latest": Counter(), "all": Counter()}
+        self._joined: Counter[tuple[str, str]] = Counter()
 
     def publish(self, topic: str, record: Record, cause: Envelope | None = None) -> None:
         """Send without copying the arrays, which must not be changed afterwards.
@@ -244,6 +245,10 @@ class Publisher:
         with self._lock:
             self._read_subscriptions()
             return self._readers[rule][reader] > 0
+
+    def joined(self, reader: str, rule: str) -> int:
+        """How often a reader of this name has subscribed on that socket, as far as ``connected`` has seen."""
+        return self._joined[reader, rule]
 
     def wait_for_readers(self, expected: Iterable[tuple[str, str]], timeout_s: float) -> set[str]:
         """Wait until the readers, as (name, queue rule), are connected; return the names that are not."""
@@ -272,7 +277,9 @@ class Publisher:
                     message = bound.socket.recv(zmq.NOBLOCK)
                 except zmq.Again:
                     break
-                _note_reader(counts, message)
+                name = _note_reader(counts, message)
+                if name is not None:
+                    self._joined[name, rule] += 1
 
     def close(self, linger_ms: int = LINGER_MS) -> None:
         with self._lock:
@@ -280,16 +287,20 @@ class Publisher:
                 bound.close(linger_ms)
 
 
-def _note_reader(counts: Counter[str], message: bytes) -> None:
+def _note_reader(counts: Counter[str], message: bytes) -> str | None:
+    """Take note of a subscription or its end; the name of a reader that has just subscribed."""
     if message[:2] not in (b"\x00@", b"\x01@") or len(message) > MAX_TOPIC_BYTES:
-        return
+        return None
     name = message[2:].decode(errors="replace")
     if message[0] == 0:
         counts[name] -= 1
         if counts[name] <= 0:
             del counts[name]
-    elif name in counts or len(counts) < _MAX_READER_NAMES:
-        counts[name] += 1
+        return None
+    if name not in counts and len(counts) >= _MAX_READER_NAMES:
+        return None
+    counts[name] += 1
+    return name
 
 
 def _bound_publisher(context: ZmqContext, endpoint: str, hwm: int, keys: CurveKeys | None) -> BoundSocket:

@@ -98,6 +98,7 @@ def decode_credit(data: bytes) -> Credit | None:
 class _ReaderState:
     life: int | None = None
     past_lives: set[int] = field(default_factory=set)
+    joined: int = 0
     consumed: dict[str, int] = field(default_factory=dict)
     absent_since_ns: int | None = None
     gone: bool = False
@@ -138,9 +139,15 @@ class CreditLedger:
         state.life = life
         state.gone = False
 
-    def connection(self, reader: str, connected: bool, now_ns: int) -> None:
-        """Say whether the reader is connected."""
+    def connection(self, reader: str, connected: bool, joined: int, now_ns: int) -> None:
+        """Say whether the reader is connected, and how often it has been so far.
+
+        What was sent before a new connection will never come over it.
+        """
         state = self._states[reader]
+        if joined != state.joined:
+            state.joined = joined
+            state.consumed = dict(self._published)
         if connected:
             state.absent_since_ns = None
         elif state.absent_since_ns is None:
@@ -211,6 +218,8 @@ class FlowSender:
         missing = self._publisher.wait_for_readers([(name, "all") for name in self._ledger.names], timeout_s)
         # Credits from an earlier life of this publisher are still under way: they count for nothing now.
         self._read_credits()
+        for name in self._ledger.names:
+            self._note_connection(name, self._clock.now_ns())
         return missing
 
     def gone(self, reader: str) -> None:
@@ -233,8 +242,12 @@ class FlowSender:
             return False
         self._read_credits()
         for name in self._ledger.blocked_by(topic, now_ns):
-            self._ledger.connection(name, self._publisher.connected(name, "all"), now_ns)
+            self._note_connection(name, now_ns)
         return bool(self._ledger.blocked_by(topic, now_ns))
+
+    def _note_connection(self, name: str, now_ns: int) -> None:
+        connected = self._publisher.connected(name, "all")
+        self._ledger.connection(name, connected, self._publisher.joined(name, "all"), now_ns)
 
     def _read_credits(self) -> None:
         for _ in range(_MAX_CREDITS_READ):

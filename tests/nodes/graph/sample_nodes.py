@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,21 @@ def rogue(params: Params, context: NodeContext) -> None:
         time.sleep(1 / params.rate_hz)
 
 
+def stuck(params: Params, context: NodeContext) -> None:
+    """Its main thread goes astray the first time; its heartbeat goes on."""
+    context.ready()
+    marker = Path(params.once or "")
+    if not marker.exists():
+        marker.write_text("done", encoding="utf-8")
+        threading.Event().wait()
+
+
+def lingering(params: Params, context: NodeContext) -> None:
+    """Leaves a thread behind that does not end."""
+    context.ready()
+    threading.Thread(target=threading.Event().wait).start()
+
+
 ACTS = {
     "source": source,
     "reader": reader,
@@ -179,4 +195,6 @@ ACTS = {
     "hang": hang,
     "stubborn": stubborn,
     "rogue": rogue,
+    "stuck": stuck,
+    "lingering": lingering,
 }

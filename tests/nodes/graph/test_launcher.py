@@ -29,6 +29,7 @@ from nodes.graph.supervisor import SupervisorParams, layers_of, restart_delay_s
 from nodes.node import NodeParams, RestartPolicy
 from nodes.transport.bus import Subscriber
 from nodes.transport.endpoints import Link
+from nodes.transport.flow import MEASUREMENT_WINDOW
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 FAST = {"policy": "on-failure", "backoff_s": 0.05}
@@ -273,6 +274,20 @@ def test_a_frozen_node_is_killed_and_restarted(processes: Path, tmp_path: Path) 
     assert "no heartbeat" in report.nodes["a"].reason
 
 
+def test_a_node_whose_main_thread_is_stuck_is_killed_and_restarted(processes: Path, tmp_path: Path) -> None:
+    nodes = {"a": {"act": "stuck", "once": str(tmp_path / "once"), "restart": FAST}}
+    with Running(graph(**nodes), params=SupervisorParams(hang_timeout_s=1.0)) as running:
+        report = running.report()
+    assert (report.exit_code, report.nodes["a"].restarts) == (0, 1)
+    assert "stuck" in report.nodes["a"].reason
+
+
+def test_a_process_that_does_not_end_with_its_node_is_ended(processes: Path) -> None:
+    with Running(graph(a={"act": "lingering"}), params=SupervisorParams(exit_s=0.3)) as running:
+        report = running.report()
+    assert (report.exit_code, report.nodes["a"].state, report.nodes["a"].restarts) == (0, "stopped", 0)
+
+
 def test_garbage_from_a_publisher_is_counted_and_nothing_dies(processes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     loaded = graph(a={"act": "rogue", "count": 100}, b={"act": "reader", "input": "a/landmarks", "file": str(out)})
@@ -378,6 +393,49 @@ def test_a_dead_reader_does_not_hold_up_data_time(processes: Path, tmp_path: Pat
         report = running.report()
     assert (report.exit_code, report.nodes["b"].state) == (0, "failed")
     assert len(lines(tmp_path / "out")) == 20000
+
+
+@posix
+def test_a_reader_of_data_time_that_was_killed_is_waited_for(processes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    total = 3000
+    loaded = graph(
+        "data",
+        a={"act": "source", "count": total},
+        b={"act": "reader", "input": "a/landmarks", "file": str(out), "step_s": 0.001, "restart": FAST},
+    )
+    with Running(loaded) as running:
+        wait_until(lambda: len(lines(out)) > 100)
+        os.kill(running.pid("b"), signal.SIGKILL)
+        report = running.report()
+    assert (report.exit_code, report.nodes["b"].restarts) == (0, 1)
+    taken = [int(row[1]) for row in lines(out) if len(row) == 4]
+    assert taken[-1] == total - 1
+    # Lost is only what was under way to the reader when it died.
+    assert total - len(taken) <= 2 * MEASUREMENT_WINDOW
+
+
+@posix
+def test_a_reader_that_starts_again_does_not_wait_for_who_has_ended(processes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    loaded = graph(
+        "data",
+        a={"act": "source", "count": 10},
+        c={"act": "source", "count": 3000},
+        b={
+            "act": "reader",
+            "inputs": ["a/landmarks", "c/landmarks"],
+            "file": str(out),
+            "step_s": 0.001,
+            "restart": FAST,
+        },
+    )
+    with Running(loaded) as running:
+        wait_until(lambda: running.state("a") == "stopped" and len(lines(out)) > 100)
+        os.kill(running.pid("b"), signal.SIGKILL)
+        report = running.report()
+    assert (report.exit_code, report.nodes["b"].restarts) == (0, 1)
+    assert [int(row[1]) for row in lines(out) if len(row) == 4][-1] == 2999
 
 
 # --- Late joiners, log, parts -----------------------------------------------------------------------

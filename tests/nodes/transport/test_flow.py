@@ -175,14 +175,29 @@ def test_a_reader_that_starts_again_is_owed_nothing_of_before() -> None:
     assert book.blocked_by(TOPIC, 0) == ("r",)
 
 
+def test_what_was_sent_before_a_reader_connected_again_is_not_waited_for() -> None:
+    """Its first credit may come before its subscription: what was sent between the two is lost to it."""
+    book = ledger("r")
+    book.connection("r", True, 1, 0)
+    book.consumed(Credit("r", 1, ()))
+    publish(book, MEASUREMENT_WINDOW)
+    book.consumed(Credit("r", 2, ()))
+    publish(book, MEASUREMENT_WINDOW, MEASUREMENT_WINDOW)
+    assert book.blocked_by(TOPIC, 0) == ("r",)
+    book.connection("r", True, 1, 0)
+    assert book.blocked_by(TOPIC, 0) == ("r",)
+    book.connection("r", True, 2, 0)
+    assert publish(book, 1000, 2 * MEASUREMENT_WINDOW) == MEASUREMENT_WINDOW
+
+
 def test_an_absent_reader_counts_for_a_while_and_a_gone_one_not_at_all() -> None:
     book = ledger("r")
     publish(book, MEASUREMENT_WINDOW)
-    book.connection("r", False, 0)
+    book.connection("r", False, 0, 0)
     soon, late = int((ABSENT_S - 1) * 1e9), int((ABSENT_S + 1) * 1e9)
     assert book.blocked_by(TOPIC, soon) == ("r",)
     assert book.blocked_by(TOPIC, late) == ()
-    book.connection("r", True, late)
+    book.connection("r", True, 0, late)
     assert book.blocked_by(TOPIC, late) == ("r",)
     book.gone("r")
     assert book.blocked_by(TOPIC, late) == ()
