@@ -47,8 +47,9 @@ class UpdateParams:
     """Mahalanobis distance beyond which a block is left out (sigmas)."""
     gate_majority: float = 0.6
     """If a larger share of blocks would be left out, none is."""
-    weight_floor: float = 1e-4
-    """Smallest weight, so that the system stays well conditioned."""
+    weight_floor: float = 1e-100
+    """Smallest weight, so that its inverse is finite. What is left out gets it: a landmark that is a
+    million pixels away must not pull at all."""
 
 
 class Workspace(NamedTuple):
@@ -86,7 +87,7 @@ def make_workspace() -> Workspace:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _weigh(
     rows: Rows,
     covariance: Float64,
