@@ -1,8 +1,9 @@
 """The typed graph: what a graph file becomes, and the types of its path keys.
 
 ``InputPath`` and ``OutputPath`` are for the keys of node parameters that name
-files. While a graph is loaded they are made absolute against the folder of the
-graph file and checked; a value that was made elsewhere is taken as it is.
+files. While a graph is loaded they are made absolute and checked: what is read
+lies beside the graph file, what is written goes where the user stands. A value
+that was made elsewhere is taken as it is.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _input_path(value: str, info: ValidationInfo) -> str:
 def _output_path(value: str, info: ValidationInfo) -> str:
     if not isinstance(info.context, LoadContext):
         return value
-    return str(_absolute(value, info.context.folder))
+    return str(_absolute(value, Path.cwd()))
 
 
 def _absolute(value: str, folder: Path) -> Path:
@@ -65,7 +66,7 @@ def _absolute(value: str, folder: Path) -> Path:
 InputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_input_path)]
 """A file or folder that must be there; URLs, ``/dev/…`` and device numbers pass unchanged."""
 OutputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_output_path)]
-"""A file or folder that a node will write."""
+"""A file or folder that a node will write, relative to the current folder."""
 
 
 class SessionParams(BaseModel):
