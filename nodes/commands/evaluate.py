@@ -15,7 +15,8 @@ Figures and their rules:
   ``angle_deg``: mean angle between estimated and true joint rotations.
   ``reprojection_px``: median distance of landmark records (score at least 0.3)
   from the projected pose of the same time. ``bone_spread_mm``: standard deviation
-  of bone lengths over time, mean over bones. ``jitter_m_s3``: mean size of the
+  of bone lengths over time, mean over bones, from when the lengths were locked (over
+  the whole take if they never were). ``jitter_m_s3``: mean size of the
   third derivative. ``latency_ms``: publication of the record that caused a pose to
   publication of that pose, in sessions that followed the clock.
 * Against a TRC, its markers are compared with the same landmarks of the body, in
@@ -209,7 +210,9 @@ def _figures(material: _Material) -> dict[str, Any]:
     truths, estimates, names, followed_bodies = _compared(material, tracks)
     errors = pose_errors(truths, estimates, from_ns)
     bodies = [track.at(np.flatnonzero(track.times_ns >= from_ns)) for track in followed_bodies]
-    spreads = [bone_spread_m(track.positions_m) for track in bodies if len(track.times_ns) > 1]
+    locked_ns = _locked_ns(material.poses)
+    constant = [track.at(np.flatnonzero(track.times_ns >= locked_ns.get(track.id, from_ns))) for track in bodies]
+    spreads = [bone_spread_m(track.positions_m) for track in constant if len(track.times_ns) > 1]
     jitters = [jitter_m_s3(track.times_ns, track.positions_m) for track in bodies]
     latency = percentiles(np.array(material.latencies_ms), LATENCY_LEVELS) if material.follows_clock else []
     coverage = errors.coverage if truths else _landmark_coverage(material, from_ns)
@@ -229,6 +232,16 @@ def _figures(material: _Material) -> dict[str, Any]:
         }
         or None,
     }
+
+
+def _locked_ns(poses: dict[int, People]) -> dict[int, int]:
+    """When the lengths of each person became constant, for those whose did."""
+    first: dict[int, int] = {}
+    for time_ns in sorted(poses):
+        for number, locked in zip(poses[time_ns].ids, poses[time_ns].lengths_locked, strict=True):
+            if locked:
+                first.setdefault(int(number), time_ns)
+    return first
 
 
 def _finite(values: Sequence[float]) -> bool:
