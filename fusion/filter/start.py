@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -57,6 +58,8 @@ _LIMBS: tuple[tuple[str, str, str, str, str], ...] = tuple(
 )
 _STRAIGHT_RAD = math.radians(15.0)
 """A limb bent by less does not show the plane of its hinge."""
+_SHORTEST_BONE_M = 0.01
+"""Landmarks that are nearer to each other show no direction."""
 
 
 def _frame(up: Float64, left: Float64) -> Float64:
@@ -82,9 +85,16 @@ def pose_from_landmarks(names: LandmarkSet, points_m: Float64) -> Float64 | None
     coordinates[3:6] = quaternion.to_rotvec(_frame(up, left))
     for ball, hinge, upper, middle, lower in _LIMBS:
         bones = [point.get(name) for name in (upper, middle, lower)]
-        if all(bone is not None and np.isfinite(bone).all() for bone in bones):
+        if _shows_two_bones(bones):
             _pose_limb(coordinates, ball, hinge, *bones)  # type: ignore[arg-type]
     return coordinates
+
+
+def _shows_two_bones(joints: list[Float64 | None]) -> bool:
+    """Whether three joints are known and stand apart."""
+    known = [joint for joint in joints if joint is not None and np.isfinite(joint).all()]
+    apart = [float(np.linalg.norm(b - a)) > _SHORTEST_BONE_M for a, b in pairwise(known)]
+    return len(known) == len(joints) and all(apart)
 
 
 def _pose_limb(coordinates: Float64, ball: str, hinge: str, upper: Float64, middle: Float64, lower: Float64) -> None:
