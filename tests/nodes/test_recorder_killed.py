@@ -30,7 +30,7 @@ def test_killed_recorder_comes_back_and_mends_its_file(tmp_path: Path) -> None:
     graph = tmp_path / "g.yaml"
     graph.write_text(
         f"nodes:\n  again: {{type: replayer, path: {source}}}\n"
-        "  rec: {type: recorder, path: takes/t.mcap, topics: ['*/landmarks']}\n"
+        f"  rec: {{type: recorder, path: {tmp_path}/takes/t.mcap, topics: ['*/landmarks']}}\n"
     )
     first, second = tmp_path / "takes" / "t.mcap", tmp_path / "takes" / "t-2.mcap"
     run = subprocess.Popen(

@@ -258,7 +258,7 @@ def recorded(folder: Path, number: int) -> list[tuple]:
     graph.write_text(
         "session: {time: data}\nnodes:\n"
         "  sim: {type: simulator, seed: 3, duration_s: 1.5}\n"
-        f"  rec: {{type: recorder, path: run{number}.mcap}}\n"
+        f"  rec: {{type: recorder, path: {folder}/run{number}.mcap}}\n"
     )
     report = run_graph(load_graph(graph), headless=True)
     assert report.exit_code == 0, report.reason
