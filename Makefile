@@ -1,5 +1,5 @@
 # Each target does everything that a fresh machine needs. Windows and other shells: see README.md for the pip lines.
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint setup screenshot clean
 
 PYTHON ?= python3
 export PYTHON
@@ -23,6 +23,9 @@ lint:
 
 setup:
 	scripts/setup.sh all,dev
+
+screenshot:
+	scripts/screenshot.sh
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

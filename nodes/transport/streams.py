@@ -58,3 +58,13 @@ def split_topic(topic: str) -> tuple[str, Stream]:
     if not node or name not in STREAMS:
         raise ValueError(f"topic {topic!r}: expected NODE/STREAM with STREAM one of {', '.join(STREAMS)}")
     return node, STREAMS[name]
+
+
+def markdown_table() -> str:
+    """The table as it stands in the README."""
+    rows = [
+        f"| `{stream.name}` | `{stream.record.__name__}` | {stream.queue} | {'yes' if stream.logged else 'no'} | "
+        f"{stream.about} |"
+        for stream in STREAMS.values()
+    ]
+    return "\n".join(["| stream | record | queue | logged | about |", "| --- | --- | --- | --- | --- |", *rows])
