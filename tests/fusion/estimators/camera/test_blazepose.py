@@ -147,7 +147,9 @@ def test_anchors_are_cell_centres_of_three_grids() -> None:
 @given(region=regions)
 def test_a_crop_is_a_similarity_with_the_regions_centre_and_side(region: Region) -> None:
     matrix = crop_matrix(region, 256)
-    np.testing.assert_allclose(apply_matrix(matrix, np.array([[128.0, 128.0]]))[0], (region.x_px, region.y_px), atol=1e-9)
+    np.testing.assert_allclose(
+        apply_matrix(matrix, np.array([[128.0, 128.0]]))[0], (region.x_px, region.y_px), atol=1e-9
+    )
     np.testing.assert_allclose(matrix[:, :2] @ matrix[:, :2].T, np.eye(2) * (region.side_px / 256) ** 2, atol=1e-9)
     assert np.linalg.det(matrix[:, :2]) > 0
 
