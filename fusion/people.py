@@ -44,6 +44,8 @@ class PeopleParams:
     landmarks: LandmarkParams = field(default_factory=LandmarkParams)
     association: AssociationParams = field(default_factory=AssociationParams)
     max_people: int = 8
+    max_detections: int = 32
+    """Of one picture; what a faulty detector says beyond is left out, for births cost pairs of detections."""
     death_s: float = 3.0
     """A person whom nobody has detected for so long, while detections came in, is gone."""
     lost_s: float = 60.0
@@ -78,6 +80,7 @@ class People:
             "deaths": 0,
             "unassigned": 0,
             "exchanged": 0,
+            "detections_left_out": 0,
             **{o.value: 0 for o in Outcome},
         }
         self._updater = Updater(params.filter.update, params.filter.anatomy)
@@ -94,18 +97,18 @@ class People:
 
         Raises:
             RigError: if the record's camera is not in the rig.
+            ValueError: if its landmark set is not known, or not as long as its landmarks.
         """
         index = self._index[self.rig.camera(record.camera).name]
         camera = self.rig.cameras[index]
         time_ns = record.measured_ns
         placed = catalog.attachments(record.landmark_set)
-        if record.pixels.shape[1] != len(placed.segment):
-            raise ValueError(
-                f"{record.camera}: {record.pixels.shape[1]} landmarks, {record.landmark_set} has {len(placed.segment)}"
-            )
-        scores = np.nan_to_num(record.scores.astype(np.float64))
-        usable = (scores >= self.params.landmarks.min_score) & np.isfinite(record.pixels).all(2)
-        pixels = np.where(usable[..., None], record.pixels.astype(np.float64), np.nan)
+        _check_count(record.camera, record.pixels.shape[1], record.landmark_set)
+        detected = record.pixels[: self.params.max_detections].astype(np.float64)
+        self.counters["detections_left_out"] += len(record.pixels) - len(detected)
+        scores = np.nan_to_num(record.scores[: len(detected)].astype(np.float64)).clip(0.0, 1.0)
+        usable = (scores >= self.params.landmarks.min_score) & np.isfinite(detected).all(2)
+        pixels = np.where(usable[..., None], detected, np.nan)
         known = [person for person in self.people if self._reaches(person, time_ns)]
         predicted = (
             np.stack(
@@ -148,14 +151,19 @@ class People:
         self._consider_births(record.landmark_set, index, fresh, time_ns)
 
     def landmarks_3d(self, record: Landmarks3D) -> None:
-        """Take in world landmarks: nearest known person by mean distance, else a birth."""
+        """Take in world landmarks: nearest known person by mean distance, else a birth.
+
+        Raises:
+            ValueError: if the landmark set is not known, or not as long as the landmarks.
+        """
         placed = catalog.attachments(record.landmark_set)
+        _check_count(record.source, record.positions_m.shape[1], record.landmark_set)
         points = record.positions_m.astype(np.float64)
         variance = record.sigmas_m.astype(np.float64) ** 2
         for person_points, person_variance in zip(points, variance, strict=True):
             nearest = self._nearest(person_points, record.landmark_set, record.measured_ns)
             measurement = Landmarks3DMeasurement(
-                record.measured_ns, record.source, placed, person_points, np.nan_to_num(person_variance, nan=1.0)
+                record.measured_ns, record.source, placed, person_points, _known(person_variance)
             )
             if nearest is not None:
                 self._apply(nearest, measurement)
@@ -198,12 +206,16 @@ class People:
         return abs(time_ns - person.filter.newest_ns) < self.params.lost_s * NS_PER_S
 
     def _apply(self, person: Person, measurement: Measurement) -> Outcome:
-        outcome = person.filter.apply(measurement)
+        ahead = measurement.time_ns > person.filter.newest_ns and not self._reaches(person, measurement.time_ns)
+        outcome = Outcome.REFUSED_AHEAD if ahead else person.filter.apply(measurement)
         self.counters[outcome.value] += 1
         return outcome
 
     def _consider_births(self, set_name: str, index: int, fresh: list[Candidate], time_ns: int) -> None:
         """Keep this view's unclaimed detections for a while and look for a group that agrees."""
+        behind_ns = self._landmarks_ns - time_ns
+        if self.params.filter.window_s * NS_PER_S < behind_ns < self.params.lost_s * NS_PER_S:
+            return  # Too late for the people who are in it, who must not be taken for somebody new.
         window = int(self.params.association.birth_window_s * NS_PER_S)
         waiting = [
             candidate
@@ -211,7 +223,7 @@ class People:
             if abs(candidate.time_ns - time_ns) <= window and candidate.camera_index != index
         ]
         waiting += fresh
-        while fresh and len(self.people) < self.params.max_people:
+        while fresh:
             birth = find_birth(waiting, self.rig.cameras, self.params.association)
             if birth is None or not self._born_from(birth, set_name, time_ns):
                 break
@@ -234,13 +246,15 @@ class People:
         return best[1] if best and best[0] < self.params.association.birth_distance_m else None
 
     def _bear(self, set_name: str, points_m: Float64, sigmas_m: Float64, time_ns: int) -> Person | None:
-        """Start a filter from world landmarks; None where they do not make a plausible new body."""
+        """Start a filter from world landmarks; None where they do not make a plausible new body, or all are there."""
+        if len(self.people) >= self.params.max_people:
+            return None
         coordinates = pose_from_landmarks(catalog.landmark_set(set_name), points_m)
         if coordinates is None or self._nearest(points_m, set_name, time_ns) is not None:
             return None
         subject = self.rig.subject
         state = wide_state(coordinates, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
-        variance = np.nan_to_num(sigmas_m**2, nan=1.0) + self.params.start_sigma_m**2
+        variance = _known(sigmas_m**2) + self.params.start_sigma_m**2
         measurement = Landmarks3DMeasurement(time_ns, "start", catalog.attachments(set_name), points_m, variance)
         if self._updater.apply(state, measurement, self.params.start_iterations) < 0 or not _plausible(state):
             return None
@@ -259,6 +273,18 @@ _SLACK_RAD = 0.35
 _STATURE_SHARE = 0.35
 """How far a start's long bones may be from the reference body's, as a log ratio."""
 _LONG = [LENGTH_NAMES.index(name) for name in ("trunk", "thigh", "shank", "upper_arm")]
+
+
+def _check_count(source: str, have: int, set_name: str) -> None:
+    """Raise a ValueError where a record's landmarks are not as many as its set has."""
+    expected = len(catalog.landmark_set(set_name).landmark_names)
+    if have != expected:
+        raise ValueError(f"{source}: {have} landmarks, {set_name} has {expected}")
+
+
+def _known(variance: Float64) -> Float64:
+    """Variances with a metre where nobody has said anything."""
+    return np.where(np.isnan(variance), 1.0, variance)
 
 
 def _plausible(state: State) -> bool:

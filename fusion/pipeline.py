@@ -32,6 +32,11 @@ from fusion.records import (
 from fusion.records import People as PeopleRecord
 from fusion.rig import Rig, RigError
 
+_AHEAD_NS = 1_000_000_000
+"""What claims to be measured later than this after it came in has a wrong stamp."""
+_MAX_REASONS = 50
+"""Reasons can hold names from the network; only so many are told apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineParams:
@@ -71,6 +76,9 @@ class Pipeline:
             Whether the people should be published: it was landmarks, or nothing has been
             published for ``silence_s``.
         """
+        if record.measured_ns > record.received_ns + _AHEAD_NS:
+            self._refuse(f"{record.kind} stamped as measured after they were received")
+            return False
         if isinstance(record, Landmarks2D | Landmarks3D):
             due = self._landmarks(record)
         elif isinstance(record, InertialSamples):
@@ -123,6 +131,9 @@ class Pipeline:
         mountings = np.stack([self._mounts[record.sensors[index]].q_segment_from_sensor for index in known])
         source = ",".join(record.sensors)
         for time_ns, rates in zip(record.times_ns, record.angular_rate_rad_s[:, known], strict=True):
+            if time_ns > record.measured_ns:
+                self._refuse("samples stamped after the newest of their record")
+                continue
             self.bank.apply(
                 wearer,
                 GyroMeasurement(int(time_ns), source, segments, mountings, rates.astype(np.float64), self.params.gyro),
@@ -147,4 +158,6 @@ class Pipeline:
         return np.asarray(self.bank.landmarks_at(person, time_ns, "joints_23")[TRUNK])
 
     def _refuse(self, reason: str) -> None:
+        if reason not in self.refused and len(self.refused) >= _MAX_REASONS:
+            reason = "for other reasons"
         self.refused[reason] = self.refused.get(reason, 0) + 1

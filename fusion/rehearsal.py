@@ -81,7 +81,7 @@ def _records(rig: Rig, points_m: Float64) -> list[Record]:
                 sigmas_m=sigmas,
             )
         )
-    records.append(Tick(measured_ns=10 * _FRAME_NS * 10, received_ns=0))
+    records.append(Tick(measured_ns=100 * _FRAME_NS, received_ns=100 * _FRAME_NS))
     return records
 
 

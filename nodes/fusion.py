@@ -87,8 +87,8 @@ def run(params: NodeParams, context: NodeContext) -> None:
         envelope = context.receive(_POLL_S)
         if envelope is None:
             _tick(pipeline, context, topic)
-            continue
-        _fuse(pipeline, context, topic, envelope)
+        else:
+            _fuse(pipeline, context, topic, envelope)
         _report(pipeline, context, seen)
 
 

@@ -26,6 +26,8 @@ class Outcome(Enum):
     APPLIED = "applied"
     REFUSED_LATE = "refused_late"
     """Older than the window."""
+    REFUSED_AHEAD = "refused_ahead"
+    """So far ahead of all else that its stamp cannot be right."""
     REFUSED_USELESS = "refused_useless"
     """Nothing of it could be used (nothing in view, numbers that cannot be)."""
 
