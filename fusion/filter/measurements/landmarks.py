@@ -32,7 +32,7 @@ _LEARN_FROM = 4
 class LandmarkParams:
     """How far landmarks are trusted."""
 
-    noise_share: float = 0.0045
+    noise_share: float = 0.005
     """Standard deviation at first, as a share of the picture's height."""
     noise_share_min: float = 0.002
     """The learned scale goes no lower: no detector and no body model is better."""
