@@ -48,11 +48,17 @@ class PeopleParams:
     """Of one picture; what a faulty detector says beyond is left out, for births cost pairs of detections."""
     death_s: float = 3.0
     """A person whom nobody has detected for so long, while detections came in, is gone."""
+    unseen_s: float = 0.25
+    """Somebody whom no landmark has reached for longer than this may turn up elsewhere,"""
+    return_m_s: float = 2.0
+    """as far away as this speed allows, and is then no new person."""
     lost_s: float = 60.0
     """Without any measurement at all a person is kept for so long: lost sensors come back."""
     start_iterations: int = 30
     start_sigma_m: float = 0.02
     """Added to the triangulation's own error in the fit of a start: the body is not ours yet."""
+    start_misfit_m: float = 0.12
+    """Landmarks that the fitted body misses by more than this (median) are not those of a body."""
     score_floor: float = 0.1
     """A landmark's variance is divided by its score, but by no less than this."""
 
@@ -77,6 +83,7 @@ class People:
         self.people: list[Person] = []
         self.counters: dict[str, int] = {
             "births": 0,
+            "returns": 0,
             "deaths": 0,
             "unassigned": 0,
             "exchanged": 0,
@@ -195,11 +202,12 @@ class People:
         error = np.zeros_like(state.nominal)
         error[:RATE_COLUMN] = state.rates * ((time_ns - state.time_ns) / NS_PER_S)
         retract_into(TABLES, state.nominal, error, self._scratch.nominal)
+        return self._landmarks_of(self._scratch.nominal, set_name)
+
+    def _landmarks_of(self, nominal: Float64, set_name: str) -> Float64:
         placed = catalog.attachments(set_name)
         points = np.empty((len(placed.segment), 3))
-        landmark_points(
-            TABLES, self._body, self._scratch.nominal, placed.segment, placed.unit_offset, placed.length, points
-        )
+        landmark_points(TABLES, self._body, nominal, placed.segment, placed.unit_offset, placed.length, points)
         return points
 
     def _reaches(self, person: Person, time_ns: int) -> bool:
@@ -223,7 +231,7 @@ class People:
             if abs(candidate.time_ns - time_ns) <= window and candidate.camera_index != index
         ]
         waiting += fresh
-        while fresh:
+        while fresh and self._has_room(time_ns):
             birth = find_birth(waiting, self.rig.cameras, self.params.association)
             if birth is None or not self._born_from(birth, set_name, time_ns):
                 break
@@ -247,22 +255,58 @@ class People:
 
     def _bear(self, set_name: str, points_m: Float64, sigmas_m: Float64, time_ns: int) -> Person | None:
         """Start a filter from world landmarks; None where they do not make a plausible new body, or all are there."""
-        if len(self.people) >= self.params.max_people:
+        if not self._has_room(time_ns):
             return None
         coordinates = pose_from_landmarks(catalog.landmark_set(set_name), points_m)
-        if coordinates is None or self._nearest(points_m, set_name, time_ns) is not None:
+        near = self._nearest(points_m, set_name, time_ns)
+        if coordinates is None or (near is not None and _unseen_s(near, time_ns) <= self.params.unseen_s):
             return None
         subject = self.rig.subject
-        state = wide_state(coordinates, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
+        back = near or self._returning(coordinates[:3], time_ns)
+        lengths_m = back.filter.state.lengths_m if back and back.filter.state.lengths_locked else subject.lengths_m
+        state = wide_state(coordinates, time_ns, self.params.start, subject.stature_m, lengths_m)
         variance = _known(sigmas_m**2) + self.params.start_sigma_m**2
         measurement = Landmarks3DMeasurement(time_ns, "start", catalog.attachments(set_name), points_m, variance)
         if self._updater.apply(state, measurement, self.params.start_iterations) < 0 or not _plausible(state):
+            return None
+        misfits_m = np.linalg.norm(self._landmarks_of(state.nominal, set_name) - points_m, axis=1)
+        if not np.nanmedian(misfits_m) < self.params.start_misfit_m:
+            return None
+        if back is not None:
+            return self._restarted(back, state)
+        if len(self.people) >= self.params.max_people:
             return None
         person = Person(self._next_identity, PersonFilter(self.params.filter, self._updater, state))
         person.wears_imus = bool(self.rig.imus) and not any(other.wears_imus for other in self.people)
         self._next_identity += 1
         self.people.append(person)
         self.counters["births"] += 1
+        return person
+
+    def _has_room(self, time_ns: int) -> bool:
+        """Whether somebody new, or somebody who comes back, could be taken in."""
+        return len(self.people) < self.params.max_people or any(
+            _unseen_s(person, time_ns) > self.params.unseen_s for person in self.people
+        )
+
+    def _returning(self, pelvis_m: Float64, time_ns: int) -> Person | None:
+        """The nearest person who has been out of sight and can have come to this place [3] meanwhile."""
+        best: tuple[float, Person] | None = None
+        for person in self.people:
+            unseen_s = _unseen_s(person, time_ns)
+            reach_m = self.params.association.birth_distance_m + self.params.return_m_s * unseen_s
+            distance_m = float(np.linalg.norm(person.filter.state.coordinates[:3] - pelvis_m))
+            if unseen_s > self.params.unseen_s and distance_m < reach_m and (best is None or distance_m < best[0]):
+                best = distance_m, person
+        return best[1] if best else None
+
+    def _restarted(self, person: Person, state: State) -> Person:
+        """A known person, seen again elsewhere: a new start of the same body."""
+        before = person.filter.state
+        state.born_ns, state.landmark_noise = before.born_ns, before.landmark_noise
+        person.filter = PersonFilter(self.params.filter, self._updater, state)
+        person.missed_ns = 0
+        self.counters["returns"] += 1
         return person
 
 
@@ -273,6 +317,11 @@ _SLACK_RAD = 0.35
 _STATURE_SHARE = 0.35
 """How far a start's long bones may be from the reference body's, as a log ratio."""
 _LONG = [LENGTH_NAMES.index(name) for name in ("trunk", "thigh", "shank", "upper_arm")]
+
+
+def _unseen_s(person: Person, time_ns: int) -> float:
+    """For how long no landmark has reached a person."""
+    return (time_ns - int(person.filter.state.measured_ns.max())) / NS_PER_S
 
 
 def _check_count(source: str, have: int, set_name: str) -> None:
