@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,6 +83,8 @@ def run(params: NodeParams, context: NodeContext) -> None:
     rehearse()
     context.log.info("ready to fuse after %.1f s", time.monotonic() - started)
     context.ready()
+    # Two people need the assignment solver; it loads beside the first records, so that a restart does not wait for it.
+    threading.Thread(target=import_module, args=("scipy.optimize",), daemon=True).start()
     topic = f"{context.name}/people"
     seen: dict[str, int] = {}
     while not context.stopping:

@@ -45,7 +45,7 @@ class RestartPolicy(BaseModel):
     max_restarts: int = Field(5, ge=0, le=1000)
     """Within ``window_s``; one more and the node has failed."""
     window_s: float = Field(60.0, gt=0)
-    backoff_s: float = Field(0.25, ge=0)
+    backoff_s: float = Field(0.1, ge=0)
     """Before the first restart; doubled each time within the window."""
     backoff_max_s: float = Field(8.0, gt=0)
 

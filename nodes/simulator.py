@@ -229,6 +229,7 @@ def _clip_motion(path: str, name: str | None) -> BodyMotion:
     import zipfile
 
     import numpy as np
+
     from fusion.synthesis.clips import ClipError, clip_motion
 
     try:
