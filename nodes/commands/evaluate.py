@@ -210,8 +210,7 @@ def _figures(material: _Material) -> dict[str, Any]:
     truths, estimates, names, followed_bodies = _compared(material, tracks)
     errors = pose_errors(truths, estimates, from_ns)
     bodies = [track.at(np.flatnonzero(track.times_ns >= from_ns)) for track in followed_bodies]
-    locked_ns = _locked_ns(material.poses)
-    constant = [track.at(np.flatnonzero(track.times_ns >= locked_ns.get(track.id, from_ns))) for track in bodies]
+    constant = [track.at(np.flatnonzero(track.times_ns >= _locked_ns(material.poses, from_ns))) for track in bodies]
     spreads = [bone_spread_m(track.positions_m) for track in constant if len(track.times_ns) > 1]
     jitters = [jitter_m_s3(track.times_ns, track.positions_m) for track in bodies]
     latency = percentiles(np.array(material.latencies_ms), LATENCY_LEVELS) if material.follows_clock else []
@@ -234,14 +233,14 @@ def _figures(material: _Material) -> dict[str, Any]:
     }
 
 
-def _locked_ns(poses: dict[int, People]) -> dict[int, int]:
-    """When the lengths of each person became constant, for those whose did."""
+def _locked_ns(poses: dict[int, People], from_ns: int) -> int:
+    """When the lengths of everybody who has constant ones had become so; ``from_ns`` if nobody has."""
     first: dict[int, int] = {}
     for time_ns in sorted(poses):
         for number, locked in zip(poses[time_ns].ids, poses[time_ns].lengths_locked, strict=True):
             if locked:
                 first.setdefault(int(number), time_ns)
-    return first
+    return max(first.values(), default=from_ns)
 
 
 def _finite(values: Sequence[float]) -> bool:
