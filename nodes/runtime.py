@@ -7,6 +7,7 @@ orders, and notices when the supervisor has fallen silent.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import queue
@@ -260,6 +261,9 @@ class NodeRuntime:
         return self._drained or not self.inputs or steady_ns() - self._stop_asked_ns > DRAIN_S * 1e9
 
     def ready(self) -> None:
+        # What set-up has made stays (kernels, libraries): a collector that walks it would stop the node for tens of ms.
+        gc.collect()
+        gc.freeze()
         self._line.send(Ready(token=self._launch.token))
         self._waiting = True
         self._go.wait()
