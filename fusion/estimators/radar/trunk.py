@@ -38,9 +38,10 @@ def trunk_cluster(
         min_points: fewer points than this say nothing.
         surface_m: how much nearer the reflecting surface is than the trunk's middle.
     """
-    points = record.positions_m.astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
+    told = np.isfinite(record.positions_m).all(1) & np.isfinite(record.radial_velocities_m_s)
+    velocities = record.radial_velocities_m_s[told].astype(np.float64)
+    points = record.positions_m[told].astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
     near = np.linalg.norm(points[:, :2] - trunk_m[:2], axis=1) < reach_m
-    near &= np.isfinite(record.radial_velocities_m_s)
     if near.sum() < min_points:
         return None
     centre = np.median(points[near], axis=0)
@@ -55,5 +56,5 @@ def trunk_cluster(
         position_m=centre + surface_m * away,
         directions=np.stack([away, right, np.cross(right, away)]),
         distance_m=distance,
-        radial_velocity_m_s=float(np.median(record.radial_velocities_m_s[near])),
+        radial_velocity_m_s=float(np.median(velocities[near])),
     )
