@@ -104,7 +104,7 @@ def in_order() -> State:
     return filter_.state.copy()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.permutations(TIES))
 def test_any_order_of_arrival_gives_the_state_of_the_right_order(arrivals: list[Measurement]) -> None:
     filter_ = person()

@@ -228,7 +228,7 @@ def test_the_covariance_stays_one(locked: bool) -> None:
         state.lock_lengths()
     truth = state.nominal.copy()
     refused = 0
-    for k in range(300):
+    for k in range(200):
         predict(state, PROCESS, state.time_ns + int(10 ** random.uniform(-6, -0.5) * NS_PER_S))
         if random.uniform() < 0.5:
             sigma = 10 ** random.uniform(-5, -1)

@@ -59,13 +59,13 @@ def test_the_layout() -> None:
     assert tuple(int(first) for first in np.flatnonzero(TABLES.turns)[::3]) == ROTATIONS
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(vectors_on_the_manifold, vectors_on_the_manifold)
 def test_difference_undoes_retract(nominal: Float64, error: Float64) -> None:
     np.testing.assert_allclose(difference(nominal, retract(nominal, error)), error, atol=2e-10)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(vectors_on_the_manifold, vectors_on_the_manifold)
 def test_retract_undoes_difference(nominal: Float64, other: Float64) -> None:
     back = retract(nominal, difference(nominal, other))

@@ -226,7 +226,7 @@ def test_a_cold_start_becomes_the_body() -> None:
     """Random poses, every joint anywhere in its range, from the closed-form start: 95 of 100 within 0.1 mm."""
     random = np.random.default_rng(4)
     errors = []
-    for _ in range(200):
+    for _ in range(100):
         state, truth = fitted(legal_pose(random), REFERENCE_LENGTHS_M)
         errors.append(np.linalg.norm(joints_of(state.nominal) - joints_of(truth), axis=1).max())
     print(f"share within 0.1 mm: {np.mean(np.array(errors) < 1e-4):.3f}, worst {max(errors) * 1000:.1f} mm")

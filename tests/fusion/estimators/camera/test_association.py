@@ -178,7 +178,8 @@ def test_ghosts_of_two_views_are_rare() -> None:
         cameras = random.permutation(4)[:2]
         pair = []
         for camera in cameras:
-            who = standing(*random.uniform(-1.2, 1.2, 2), int(random.integers(10**9)))
+            x_m, y_m = random.uniform(-1.2, 1.2, 2)
+            who = standing(x_m, y_m, int(random.integers(10**9)))
             pair.append(Candidate(0, int(camera), seen_from(CAMERAS[camera], who), np.ones(33)))
         ghosts += find_birth(pair, CAMERAS, PARAMS) is not None
     assert ghosts <= 8
