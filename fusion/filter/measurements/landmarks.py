@@ -179,14 +179,15 @@ def landmark3d_rows(
 
 
 @njit(cache=True)
-def pair_squares(rows: Rows, squares: Float64) -> int:
-    """Squared residuals over variance of every 2D landmark, into ``squares``; returns how many."""
+def median_square(rows: Rows, least: int) -> float:
+    """Median of the squared residuals over variance of all 2D landmarks; -1 for fewer than ``least``."""
+    squares = np.empty(MAX_ROWS // 2)
     count = 0
     for n in range(rows.filled[0] - 1):
         if rows.robust[n] == 1 and rows.block[n] == n and rows.block[n + 1] == n:
             squares[count] = (rows.residual[n] ** 2 + rows.residual[n + 1] ** 2) / rows.variance[n]
             count += 1
-    return count
+    return float(np.median(squares[:count])) if count >= least else -1.0
 
 
 @njit(cache=True)
@@ -235,11 +236,10 @@ class Landmarks2DMeasurement:
     def learn(self, state: State, weights: Float64, rows: Rows) -> None:
         """Mark joints seen, and follow the scale of the residuals slowly, by their median."""
         mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
-        squares = np.empty(MAX_ROWS // 2)
-        count = pair_squares(rows, squares)
-        if count < _LEARN_FROM:
+        median = median_square(rows, _LEARN_FROM)
+        if median < 0.0:
             return
-        ratio = float(np.median(squares[:count])) / _CHI2_2_MEDIAN
+        ratio = median / _CHI2_2_MEDIAN
         p = self.params
         forget = 1.0 / p.noise_memory
         scale = state.landmark_noise * math.sqrt(1.0 - forget + forget * min(ratio, _RATIO_MAX))
