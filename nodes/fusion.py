@@ -111,7 +111,7 @@ def _fuse(pipeline: Pipeline, context: NodeContext, topic: str, envelope: Envelo
         burst.append(following)
     due = [item for item in burst if pipeline.take(item.record)]
     if due:
-        context.publish(topic, pipeline.people(burst[-1].record), cause=due[0])
+        context.publish(topic, pipeline.people(due[-1].record), cause=due[0])
 
 
 def _tick(pipeline: Pipeline, context: NodeContext, topic: str) -> None:
