@@ -393,6 +393,15 @@ def test_nothing_but_nonsense_from_the_start(maker: Any, value: float) -> None:
     assert not pipeline.bank.people
 
 
+def test_a_sample_stamped_after_its_record_is_left_out() -> None:
+    """Else everything until then would come too late."""
+    pipeline = copy.deepcopy(tracking())
+    record = gyro_record(NOW_NS)
+    pipeline.step(dataclasses.replace(record, times_ns=np.array([NOW_NS, NOW_NS + 2_000_000_000])))
+    assert pipeline.bank.people[0].filter.newest_ns == NOW_NS
+    assert list(pipeline.refused.values()) == [1]
+
+
 @pytest.mark.parametrize("time_ns", [2**62, 2**63 - 1, -(2**62), -(2**63)])
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
 @pytest.mark.parametrize("received_too", [False, True])
