@@ -329,9 +329,11 @@ def refine(points: Float64, heat: Float32, params: BlazePoseParams) -> Float64:
 def region_between(centre: Float64, edge: Float64, crop_scale: float) -> Region:
     """The region of a person from the mid hip and a point on the circle around the body, picture pixels."""
     dx, dy = float(edge[0] - centre[0]), float(edge[1] - centre[1])
-    angle = 0.5 * math.pi - math.atan2(-dy, dx)
-    wrapped = angle - 2.0 * math.pi * math.floor((angle + math.pi) / (2.0 * math.pi)) if math.isfinite(angle) else angle
-    return Region(float(centre[0]), float(centre[1]), 2.0 * math.hypot(dx, dy) * crop_scale, wrapped)
+    # pi/2 - atan2(-dy, dx) of the original, which is the angle from straight up, without its jump at the left.
+    angle = math.atan2(dx, -dy)
+    if angle == math.pi:
+        angle = -math.pi
+    return Region(float(centre[0]), float(centre[1]), 2.0 * math.hypot(dx, dy) * crop_scale, angle)
 
 
 def crop_matrix(region: Region, side: int) -> Float64:
