@@ -44,7 +44,7 @@ class PeopleParams:
     landmarks: LandmarkParams = field(default_factory=LandmarkParams)
     association: AssociationParams = field(default_factory=AssociationParams)
     max_people: int = 8
-    max_detections: int = 32
+    max_detections: int = 16
     """Of one picture; what a faulty detector says beyond is left out, for births cost pairs of detections."""
     death_s: float = 3.0
     """A person whom nobody has detected for so long, while detections came in, is gone."""
@@ -98,6 +98,8 @@ class People:
         self._body = make_body()
         self._scratch = empty_state()
         self._landmarks_ns = NEVER_NS
+        self._failures = 0
+        self._retry_ns = NEVER_NS
 
     def landmarks_2d(self, record: Landmarks2D) -> None:
         """Take in one picture's detections: update those who are known, bear who is new.
@@ -231,12 +233,31 @@ class People:
             if abs(candidate.time_ns - time_ns) <= window and candidate.camera_index != index
         ]
         waiting += fresh
-        while fresh and self._has_room(time_ns):
-            birth = find_birth(waiting, self.rig.cameras, self.params.association)
-            if birth is None or not self._born_from(birth, set_name, time_ns):
-                break
-            waiting = [candidate for candidate in waiting if all(candidate is not m for m in birth.members)]
+        in_several_views = len({candidate.camera_index for candidate in waiting}) > 1
+        if fresh and in_several_views and self._has_room(time_ns) and self._has_patience(time_ns):
+            claimed = self._births_among(waiting, set_name, time_ns)
+            waiting = [candidate for candidate in waiting if id(candidate) not in claimed]
+            self._failures = 0 if claimed else self._failures + 1
+            self._retry_ns = time_ns + min(self._failures * _RETRY_STEP_NS, _RETRY_MAX_NS)
         self._candidates[set_name] = waiting
+
+    def _births_among(self, candidates: list[Candidate], set_name: str, time_ns: int) -> set[int]:
+        """Bear whom groups of detections agree on; returns ``id`` of the detections that were used."""
+        claimed: set[int] = set()
+        while self._has_room(time_ns):
+            birth = find_birth(candidates, self.rig.cameras, self.params.association)
+            if birth is None:
+                break
+            members = {id(member) for member in birth.members}
+            if self._born_from(birth, set_name, time_ns):
+                claimed |= members
+            # A group that makes no body must not stand before one that does.
+            candidates = [candidate for candidate in candidates if id(candidate) not in members]
+        return claimed
+
+    def _has_patience(self, time_ns: int) -> bool:
+        """Whether to look for a birth: what is never born (a poster, a reflection) is tried ever more seldom."""
+        return not 0 < self._retry_ns - time_ns <= _RETRY_MAX_NS
 
     def _born_from(self, birth: Birth, set_name: str, time_ns: int) -> bool:
         result = birth.triangulated
@@ -312,6 +333,10 @@ class People:
 
 _MISS_STEP_NS = 100_000_000
 """A longer pause between landmark records is a lost sensor, not a missing person."""
+_RETRY_STEP_NS = 20_000_000
+"""After each failure to find a birth the next attempt waits longer by this,"""
+_RETRY_MAX_NS = 500_000_000
+"""but no longer than this."""
 _SLACK_RAD = 0.35
 """How far a start may break a joint limit and still be a body."""
 _STATURE_SHARE = 0.35

@@ -8,6 +8,7 @@ Brandt, "A generic camera model", TPAMI 28(8), 2006, eq. 6.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +61,9 @@ def _reach_squared(distortion: Float64, fisheye: bool) -> float:
     return math.tan(angle) ** 2 if angle < 0.5 * math.pi else math.inf
 
 
+@lru_cache(maxsize=64)
 def camera_arrays(camera: Camera) -> CameraArrays:
-    """Arrays of a camera for the kernels."""
+    """Arrays of a camera for the kernels; the same ones each time, not to be changed."""
     k = camera.matrix
     return CameraArrays(
         rotation=np.ascontiguousarray(camera.r_camera_from_world),
