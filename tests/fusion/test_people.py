@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fusion.body import catalog
+from fusion.estimators.camera.association import find_birth
 from fusion.filter.history import Outcome
 from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
 from fusion.filter.state import RATE
@@ -131,6 +133,27 @@ def test_points_that_make_no_body_are_not_born(seed: int) -> None:
     scattered = np.random.default_rng(seed).uniform(-1, 1, (1, 17, 3)).astype(np.float32)
     bank.landmarks_3d(replace(points(body()), positions_m=scattered))
     assert not bank.people
+
+
+def test_what_is_never_born_is_tried_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A looking costs tens of milliseconds; a statue beside the lab must not slow the person in it down."""
+    from fusion import people
+
+    tried: list[int] = []
+
+    def counted(*args: Any) -> Any:
+        tried.append(1)
+        return find_birth(*args)
+
+    monkeypatch.setattr(people, "find_birth", counted)
+    bank, who, statue = bank_with(), body(seed=1), body(0.8, 0.3, 4)
+    statue[88:] += np.log(1.6)
+    shown(bank, range(60), who, statue)
+    assert ids(bank) == [1]
+    assert len(tried) < 30, "of 240 pictures"
+    # Somebody who comes in is still seen soon.
+    shown(bank, range(60, 80), who, statue, body(-0.8, 0.4, 5))
+    assert ids(bank) == [1, 2]
 
 
 def test_known_lengths_are_taken_from_the_profile() -> None:
