@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fusion.body.skeleton import SEGMENT
+from fusion.estimators.inertial.rates import mean_rates
 from fusion.estimators.radar.trunk import trunk_cluster
 from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
 from fusion.filter.measurements.radar import TRUNK, RadarParams, RadarTrunkMeasurement
@@ -46,6 +47,8 @@ class PipelineParams:
     gyro: GyroParams = field(default_factory=GyroParams)
     radar: RadarParams = field(default_factory=RadarParams)
     output: OutputParams = field(default_factory=OutputParams)
+    gyro_interval_s: float = 0.02
+    """Inertial samples are taken in as means over so long: a filter step costs more than a sample tells."""
     silence_s: float = 0.1
     """Without landmarks for so long, other records and ticks make the people be published too."""
 
@@ -120,7 +123,7 @@ class Pipeline:
         return True
 
     def _inertial(self, record: InertialSamples) -> None:
-        """Angular rates of the sensors whose mounting the rig knows, sample by sample."""
+        """Angular rates of the sensors whose mounting the rig knows."""
         wearer = next((person for person in self.bank.people if person.wears_imus), None)
         known = [index for index, name in enumerate(record.sensors) if name in self._mounts]
         if len(known) < len(record.sensors):
@@ -130,14 +133,12 @@ class Pipeline:
         segments = np.array([SEGMENT[record.sensors[index]] for index in known], dtype=np.int64)
         mountings = np.stack([self._mounts[record.sensors[index]].q_segment_from_sensor for index in known])
         source = ",".join(record.sensors)
-        for time_ns, rates in zip(record.times_ns, record.angular_rate_rad_s[:, known], strict=True):
-            if time_ns > record.measured_ns:
-                self._refuse("samples stamped after the newest of their record")
-                continue
-            self.bank.apply(
-                wearer,
-                GyroMeasurement(int(time_ns), source, segments, mountings, rates.astype(np.float64), self.params.gyro),
-            )
+        timely = record.times_ns <= record.measured_ns
+        if not timely.all():
+            self._refuse("samples stamped after the newest of their record")
+        rates = record.angular_rate_rad_s[timely][:, known].astype(np.float64)
+        for time_ns, mean in mean_rates(record.times_ns[timely], rates, int(self.params.gyro_interval_s * NS_PER_S)):
+            self.bank.apply(wearer, GyroMeasurement(time_ns, source, segments, mountings, mean, self.params.gyro))
 
     def _radar(self, record: RadarPoints) -> None:
         """The points around each person as one weak measurement of the trunk."""

@@ -41,7 +41,7 @@ MPJPE_M = 0.012
 @pytest.fixture(scope="module")
 def lab() -> Recording:
     """Four cameras, six inertial sensors and a radar around somebody who walks in a circle."""
-    return recorded(Lab(truth_hz=100.0), [wearer(1, start_m=(0.0, -1.0))], SECONDS)
+    return recorded(Lab(truth_hz=200.0), [wearer(1, start_m=(0.0, -1.0))], SECONDS)
 
 
 def spread_m(people: People, person: int = 0) -> Float64:

@@ -1,0 +1,1 @@
+"""From inertial samples to what the filter can use."""
