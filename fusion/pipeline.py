@@ -49,6 +49,8 @@ class PipelineParams:
     output: OutputParams = field(default_factory=OutputParams)
     gyro_interval_s: float = 0.02
     """Inertial samples are taken in as means over so long: a filter step costs more than a sample tells."""
+    longest_batch_s: float = 10.0
+    """Samples that are older than their record's newest by more than this have a stamp that cannot be."""
     silence_s: float = 0.1
     """Without landmarks for so long, other records and ticks make the people be published too."""
 
@@ -133,9 +135,10 @@ class Pipeline:
         segments = np.array([SEGMENT[record.sensors[index]] for index in known], dtype=np.int64)
         mountings = np.stack([self._mounts[record.sensors[index]].q_segment_from_sensor for index in known])
         source = ",".join(record.sensors)
-        timely = record.times_ns <= record.measured_ns
+        longest_ns = int(self.params.longest_batch_s * NS_PER_S)
+        timely = (record.times_ns <= record.measured_ns) & (record.times_ns > record.measured_ns - longest_ns)
         if not timely.all():
-            self._refuse("samples stamped after the newest of their record")
+            self._refuse("samples stamped after the newest of their record, or long before it")
         rates = record.angular_rate_rad_s[timely][:, known].astype(np.float64)
         for time_ns, mean in mean_rates(record.times_ns[timely], rates, int(self.params.gyro_interval_s * NS_PER_S)):
             self.bank.apply(wearer, GyroMeasurement(time_ns, source, segments, mountings, mean, self.params.gyro))
