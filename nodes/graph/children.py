@@ -33,7 +33,8 @@ class Child:
         self._node = launch.node
         self._log = log
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nodes.process"],
+            # The name tells processes apart in ps; the process itself reads the file.
+            [sys.executable, "-P", "-m", "nodes.process", launch.node],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
