@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from nodes.commands.arguments import print_json, seconds
+from nodes.errors import RequestError
 
 if TYPE_CHECKING:
     from nodes.graph.launcher import RunReport
@@ -43,6 +44,10 @@ def launch(graph: LoadedGraph, args: argparse.Namespace, more: Mapping[str, Any]
     """
     from nodes.graph.launcher import run_graph
 
+    if graph.graph.session.recorded and all(params.type != "replayer" for params in graph.graph.nodes.values()):
+        raise RequestError(
+            f"{graph.path}: this graph takes a recording; next: kinefuse replay SESSION --graph {graph.path}"
+        )
     report = run_graph(graph, duration_s=args.duration, headless=args.headless)
     if args.json:
         print_json({**as_json(report), **(more or {})})

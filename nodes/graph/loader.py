@@ -92,6 +92,11 @@ def parse_graph(data: bytes, path: Path, *, overrides: Mapping[str, Any] | None 
     return graph
 
 
+def _replays(nodes: Mapping[str, NodeParams]) -> bool:
+    """Whether a recording is played in the graph."""
+    return any(params.type == "replayer" for params in nodes.values())
+
+
 class _Loading:
     """One use: from a document to a graph, collecting problems in the document."""
 
@@ -121,7 +126,8 @@ class _Loading:
         session = self._session(root.get("session"))
         nodes = self._nodes(root.get("nodes"))
         topics = self._topics(nodes)
-        inputs = self._inputs(nodes, topics)
+        waits_for_session = session is not None and session.recorded and not _replays(nodes)
+        inputs = self._inputs(nodes, topics, waits_for_session)
         self._check_cycles(inputs, topics, "live" if session is None else session.time)
         self._check_profile(session, nodes, topics, inputs)
         if session is None or self.document.problems:
@@ -218,13 +224,15 @@ class _Loading:
                 topics.setdefault(topic, name)
         return topics
 
-    def _inputs(self, nodes: dict[str, NodeParams], topics: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    def _inputs(
+        self, nodes: dict[str, NodeParams], topics: dict[str, str], waits_for_session: bool
+    ) -> dict[str, tuple[str, ...]]:
         inputs: dict[str, tuple[str, ...]] = {}
         for name, params in nodes.items():
             available = tuple(topic for topic, publisher in topics.items() if publisher != name)
             wanted = params.wants(available)
             for topic in wanted:
-                if topic not in available:
+                if topic not in available and not waits_for_session:
                     self._report_input(name, topic, available, topics)
             inputs[name] = tuple(topic for topic in wanted if topic in available)
         return inputs

@@ -80,6 +80,8 @@ class SessionParams(BaseModel):
     """Where the sensors are: a profile, or a calibration file of Pose2Sim, caliscope or Qualisys."""
     time: Literal["live", "data"] = "live"
     """``live``: sources follow the clock. ``data``: as fast as every reader takes it, nothing lost."""
+    recorded: bool = False
+    """The graph is for recordings: inputs may name topics that only a session has. ``kinefuse replay`` runs it."""
 
 
 class Graph(BaseModel):
