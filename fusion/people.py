@@ -31,7 +31,7 @@ from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
 from fusion.filter.state import LENGTH_COLUMN, NEVER_NS, RATE_COLUMN, State, empty_state, retract_into
 from fusion.filter.update import Updater
 from fusion.maths.camera import CameraArrays, camera_arrays, project_points
-from fusion.records import Float64, Landmarks2D, Landmarks3D
+from fusion.records import Float64, Int64, Landmarks2D, Landmarks3D
 from fusion.rig import Rig
 
 
@@ -74,6 +74,20 @@ class Person:
     """For how long detections have come in without one of this person."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """The detections of one picture, as far as they can be used."""
+
+    time_ns: int
+    index: int
+    """Of the camera in the rig."""
+    landmark_set: str
+    pixels: Float64
+    """[D, K, 2], NaN where not to be used."""
+    scores: Float64
+    """[D, K], 0 where not to be used."""
+
+
 class People:
     """All people of a session. ``counters`` tells what was refused and why."""
 
@@ -108,56 +122,74 @@ class People:
             RigError: if the record's camera is not in the rig.
             ValueError: if its landmark set is not known, or not as long as its landmarks.
         """
-        index = self._index[self.rig.camera(record.camera).name]
-        camera = self.rig.cameras[index]
-        time_ns = record.measured_ns
-        placed = catalog.attachments(record.landmark_set)
-        _check_count(record.camera, record.pixels.shape[1], record.landmark_set)
-        detected = record.pixels[: self.params.max_detections].astype(np.float64)
-        self.counters["detections_left_out"] += len(record.pixels) - len(detected)
-        scores = np.nan_to_num(record.scores[: len(detected)].astype(np.float64)).clip(0.0, 1.0)
-        usable = (scores >= self.params.landmarks.min_score) & np.isfinite(detected).all(2)
-        pixels = np.where(usable[..., None], detected, np.nan)
-        known = [person for person in self.people if self._reaches(person, time_ns)]
-        predicted = (
-            np.stack(
-                [
-                    project_points(self.landmarks_at(person, time_ns, record.landmark_set), self._arrays[index])[0]
-                    for person in known
-                ]
-            )
-            if known
-            else np.empty((0, pixels.shape[1], 2))
-        )
-        # Detectors take a back for a front: a view's left and right may be exchanged for a second on end.
-        mirror = catalog.mirror_order(record.landmark_set)
-        limits = self.params.association
-        straight = detection_costs(predicted, pixels, limits)
-        turned = np.full_like(straight, np.inf)
-        if (straight > limits.suspicious_cost).any():
-            turned = detection_costs(predicted, pixels[:, mirror], limits)
-        exchanged = turned < limits.mirror_gain * straight
-        pairs = assign(np.where(exchanged, turned, straight), limits.max_cost)
-        for p, d in pairs:
-            order = mirror if exchanged[p, d] else np.arange(len(mirror))
-            self.counters["exchanged"] += int(exchanged[p, d])
-            variance = placed.sigma_scale**2 / np.maximum(scores[d, order], self.params.score_floor)
-            self._apply(
-                known[p],
-                Landmarks2DMeasurement(
-                    time_ns, self._arrays[index], camera.height, camera.name, placed, pixels[d, order], variance,
-                    self.params.landmarks,
-                ),
-            )  # fmt: skip
-        self._count_misses(time_ns, [known[p] for p, _ in pairs])
-        claimed = {d for _, d in pairs}
+        view = self._view(record)
+        matched = self._match(view)
+        for person, d, order in matched:
+            self._apply(person, self._measurement(view, d, order))
+        self._count_misses(view.time_ns, [person for person, _, _ in matched])
+        claimed = {d for _, d, _ in matched}
         fresh = [
-            Candidate(time_ns, index, pixels[d], np.where(usable[d], scores[d], 0.0))
-            for d in range(len(pixels))
+            Candidate(view.time_ns, view.index, view.pixels[d], view.scores[d])
+            for d in range(len(view.pixels))
             if d not in claimed
         ]
         self.counters["unassigned"] += len(fresh)
-        self._consider_births(record.landmark_set, index, fresh, time_ns)
+        self._consider_births(view.landmark_set, view.index, fresh, view.time_ns)
+
+    def _view(self, record: Landmarks2D) -> _View:
+        """What can be used of a record."""
+        index = self._index[self.rig.camera(record.camera).name]
+        _check_count(record.camera, record.pixels.shape[1], record.landmark_set)
+        pixels = record.pixels[: self.params.max_detections].astype(np.float64)
+        self.counters["detections_left_out"] += len(record.pixels) - len(pixels)
+        scores = np.nan_to_num(record.scores[: len(pixels)].astype(np.float64)).clip(0.0, 1.0)
+        usable = (scores >= self.params.landmarks.min_score) & np.isfinite(pixels).all(2)
+        return _View(
+            time_ns=record.measured_ns,
+            index=index,
+            landmark_set=record.landmark_set,
+            pixels=np.where(usable[..., None], pixels, np.nan),
+            scores=np.where(usable, scores, 0.0),
+        )
+
+    def _match(self, view: _View) -> list[tuple[Person, int, Int64]]:
+        """Who is which detection: the person, the detection, and the order to read its landmarks in.
+
+        Detectors take a back for a front: a view's left and right may be exchanged for
+        a second on end, and such a detection is read with its sides turned round.
+        """
+        known = [person for person in self.people if self._reaches(person, view.time_ns)]
+        if not known or not len(view.pixels):
+            return []
+        arrays, limits = self._arrays[view.index], self.params.association
+        landmarks = [self.landmarks_at(person, view.time_ns, view.landmark_set) for person in known]
+        predicted = np.stack([project_points(points, arrays)[0] for points in landmarks])
+        mirror = catalog.mirror_order(view.landmark_set)
+        straight = detection_costs(predicted, view.pixels, limits)
+        turned = np.full_like(straight, np.inf)
+        if (straight > limits.suspicious_cost).any():
+            turned = detection_costs(predicted, view.pixels[:, mirror], limits)
+        exchanged = turned < limits.mirror_gain * straight
+        pairs = assign(np.where(exchanged, turned, straight), limits.max_cost)
+        self.counters["exchanged"] += sum(int(exchanged[pair]) for pair in pairs)
+        as_it_is = np.arange(len(mirror))
+        return [(known[p], d, mirror if exchanged[p, d] else as_it_is) for p, d in pairs]
+
+    def _measurement(self, view: _View, detection: int, order: Int64) -> Landmarks2DMeasurement:
+        """One detection as a measurement, its landmarks read in the given order [K]."""
+        camera = self.rig.cameras[view.index]
+        placed = catalog.attachments(view.landmark_set)
+        scores = np.maximum(view.scores[detection, order], self.params.score_floor)
+        return Landmarks2DMeasurement(
+            time_ns=view.time_ns,
+            camera=self._arrays[view.index],
+            image_height=camera.height,
+            source=camera.name,
+            placed=placed,
+            pixels=view.pixels[detection, order],
+            relative_variance=placed.sigma_scale**2 / scores,
+            params=self.params.landmarks,
+        )
 
     def landmarks_3d(self, record: Landmarks3D) -> None:
         """Take in world landmarks: nearest known person by mean distance, else a birth.
