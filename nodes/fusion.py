@@ -33,6 +33,8 @@ class Params(NodeParams):
     """Keys of a ``fusion`` node."""
 
     type: str = "fusion"
+    startup_s: float = Field(300.0, gt=0)
+    """Deadline from start to ready; the first start on a machine compiles the filter's kernels."""
     inputs: tuple[str, ...] = Field(min_length=1)
     """Topics with landmarks, landmarks3d, samples, points or ticks; wildcards allowed."""
     subject: SubjectParams = SubjectParams()

@@ -25,7 +25,7 @@ missing_apt_packages() {
     local package
     for package in $(grep -v '^#' scripts/apt-packages.txt); do
         # libglib2.0-0 is called libglib2.0-0t64 on newer releases.
-        dpkg-query -W -f='${Status}\n' "$package" "${package}t64" 2>/dev/null | grep -q 'ok installed' || echo "$package"
+        [[ $(dpkg-query -W -f='${Status}\n' "$package" "${package}t64" 2>/dev/null) == *"ok installed"* ]] || echo "$package"
     done
 }
 
