@@ -133,10 +133,12 @@ def run(params: Params, context: NodeContext) -> None:
         duration_s = max(wearer.motion.duration_s for wearer in wearers)
     _warm_up(lab, wearers, params.seed)
     context.ready()
-    origin_ns = 0 if data_time else context.clock.now_ns() + START_DELAY_NS
+    # Live, the movement belongs to the session: a simulator that starts again goes on where it would be by now.
+    origin_ns = 0 if data_time else context.started_ns + START_DELAY_NS
+    begin_s = 0.0 if data_time else max(context.clock.now_ns() - origin_ns, 0) / NS_PER_S
     from fusion.synthesis.simulation import Simulation
 
-    simulation = Simulation(lab, wearers, seed=params.seed, origin_ns=origin_ns, duration_s=duration_s)
+    simulation = Simulation(lab, wearers, seed=params.seed, origin_ns=origin_ns, duration_s=duration_s, begin_s=begin_s)
     if data_time:
         _run_data(simulation, context)
     else:

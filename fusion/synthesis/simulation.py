@@ -7,6 +7,7 @@ and publishes each when its time has come.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -89,16 +90,27 @@ class Simulation:
         seed: same seed, same records.
         origin_ns: session time of the start.
         duration_s: nothing is measured from then on; None for no end.
+        begin_s: nothing that is measured before is made; the rest is what it would have been.
     """
 
     def __init__(
-        self, lab: Lab, wearers: Sequence[Wearer], *, seed: int, origin_ns: int, duration_s: float | None = None
+        self,
+        lab: Lab,
+        wearers: Sequence[Wearer],
+        *,
+        seed: int,
+        origin_ns: int,
+        duration_s: float | None = None,
+        begin_s: float = 0.0,
     ) -> None:
         self._origin_ns = origin_ns
         self._end_s = float("inf") if duration_s is None else duration_s
         self._pending: list[tuple[int, int, int, Emission]] = []
         self._count = 0
+        self._begin_s = begin_s
         self._sources = _sources(lab, tuple(wearers), seed, origin_ns)
+        for source in self._sources:
+            source.skip_to(begin_s)
 
     @property
     def horizon_ns(self) -> int | None:
@@ -112,7 +124,7 @@ class Simulation:
             return
         order, source = min(enumerate(self._sources), key=lambda item: item[1].next_s)
         for time_s, arrival_ns, stream, record in source.advance():
-            if time_s < self._end_s:
+            if self._begin_s <= time_s < self._end_s:
                 self._count += 1
                 heapq.heappush(self._pending, (arrival_ns, order, self._count, Emission(arrival_ns, stream, record)))
         self._sources = [source for source in self._sources if source.next_s < self._end_s]
@@ -149,6 +161,10 @@ class _Source:
     def next_s(self) -> float:
         """No record that is still to be made arrives before."""
         return self._phase_s + self._index / self._rate_hz
+
+    def skip_to(self, time_s: float) -> None:
+        """Leave out what comes to an end before a time; a record more is made rather than one less."""
+        self._index = max(0, math.floor((time_s - self._phase_s) * self._rate_hz) - 1)
 
     def advance(self) -> list[_Made]:
         made = self._make(self._index, self._chunk)

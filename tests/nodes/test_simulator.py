@@ -46,6 +46,7 @@ class Stage:
         self.inputs: tuple[str, ...] = ()
         self.published: list[tuple[int, str, Record]] = []
         self.is_ready = False
+        self.started_ns = self.clock.now_ns()
         self._stop_after = stop_after
 
     @property
@@ -98,6 +99,20 @@ def test_a_live_simulation_goes_on_until_it_is_stopped() -> None:
     stage = Stage("live", stop_after=500)
     run(params(wearers=[{"script": [{"do": "stand", "duration_s": 1.0}]}]), stage)
     assert len(stage.published) == 500
+
+
+def test_a_simulator_that_starts_again_goes_on_where_it_would_be() -> None:
+    keys = {"wearers": [{"script": [{"do": "walk", "distance_m": 3.0}]}], "imus": None, "radars": None}
+    first, again = Stage("live", stop_after=600), Stage("live", stop_after=20)
+    again.clock.time_ns += 3_000_000_000
+    run(params(**keys), first)
+    run(params(**keys), again)
+    truths = [{r.measured_ns: r for _, _, r in stage.published if isinstance(r, Truth)} for stage in (first, again)]
+    shared = truths[0].keys() & truths[1].keys()
+    assert shared
+    assert min(truths[1]) >= again.started_ns + 2_500_000_000
+    for time_ns in shared:
+        np.testing.assert_array_equal(truths[0][time_ns].positions_m, truths[1][time_ns].positions_m)
 
 
 def test_without_duration_a_data_session_is_one_round() -> None:

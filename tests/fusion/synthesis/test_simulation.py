@@ -25,8 +25,10 @@ def wearers() -> tuple[Wearer, ...]:
     return Wearer(3, near), Wearer(8, far)
 
 
-def run(lab: Lab, wearers: tuple[Wearer, ...], seed: int = 4, origin_ns: int = 0) -> list[Emission]:
-    simulation = Simulation(lab, wearers, seed=seed, origin_ns=origin_ns, duration_s=SECONDS)
+def run(
+    lab: Lab, wearers: tuple[Wearer, ...], seed: int = 4, origin_ns: int = 0, begin_s: float = 0.0
+) -> list[Emission]:
+    simulation = Simulation(lab, wearers, seed=seed, origin_ns=origin_ns, duration_s=SECONDS, begin_s=begin_s)
     emissions = []
     while (emission := simulation.pop()) is not None:
         emissions.append(emission)
@@ -103,3 +105,17 @@ def test_the_rig_holds_all_sensors() -> None:
     assert [mount.segment for mount in rig.imus] == ["head"]
     assert [radar.name for radar in rig.radars] == ["radar1", "radar2"]
     assert simulated_rig(Lab(ring=None, imus=None, radars=None)).cameras == ()
+
+
+@pytest.mark.parametrize("begin_s", [0.0, 0.731, 1.2])
+def test_what_begins_later_is_what_it_would_have_been(wearers: tuple[Wearer, ...], begin_s: float) -> None:
+    lab = Lab(radars=replace(RadarParams(), count=2), pictures=PictureParams(every=3), truth_hz=47.0)
+    whole, rest = run(lab, wearers), run(lab, wearers, begin_s=begin_s)
+    streams = {emission.stream for emission in whole}
+    assert streams == {emission.stream for emission in rest}
+    for stream in sorted(streams):
+        late, all_of_it = signature(rest, stream), signature(whole, stream)
+        assert 0 < len(late) <= len(all_of_it)
+        assert late == all_of_it[len(all_of_it) - len(late) :]
+        expected = len(all_of_it) * (SECONDS - begin_s) / SECONDS
+        assert abs(len(late) - expected) <= 2
