@@ -9,7 +9,7 @@ import numpy as np
 from fusion.body import catalog
 from fusion.body.kinematics import TABLES
 from fusion.body.limits import coordinate_limits
-from fusion.body.skeleton import LENGTH_NAMES
+from fusion.body.skeleton import LENGTH_NAMES, REFERENCE_LENGTHS_M
 from fusion.estimators.camera.association import (
     AssociationParams,
     Birth,
@@ -125,7 +125,7 @@ class People:
         view = self._view(record)
         matched = self._match(view)
         for person, d, order in matched:
-            self._apply(person, self._measurement(view, d, order))
+            self.apply(person, self._measurement(view, d, order))
         self._count_misses(view.time_ns, [person for person, _, _ in matched])
         claimed = {d for _, d, _ in matched}
         fresh = [
@@ -207,14 +207,17 @@ class People:
                 record.measured_ns, record.source, placed, person_points, _known(person_variance)
             )
             if nearest is not None:
-                self._apply(nearest, measurement)
+                self.apply(nearest, measurement)
                 nearest.missed_ns = 0
             else:
                 self._bear(record.landmark_set, person_points, np.sqrt(person_variance), record.measured_ns)
 
     def apply(self, person: Person, measurement: Measurement) -> Outcome:
-        """Give one measurement to one person."""
-        return self._apply(person, measurement)
+        """Give one measurement to one person; what becomes of it is counted."""
+        ahead = measurement.time_ns > person.filter.newest_ns and not self._reaches(person, measurement.time_ns)
+        outcome = Outcome.REFUSED_AHEAD if ahead else person.filter.apply(measurement)
+        self.counters[outcome.value] += 1
+        return outcome
 
     def bury(self, time_ns: int) -> None:
         """Drop those whom nothing has reached for too long."""
@@ -246,12 +249,6 @@ class People:
 
     def _reaches(self, person: Person, time_ns: int) -> bool:
         return abs(time_ns - person.filter.newest_ns) < self.params.lost_s * NS_PER_S
-
-    def _apply(self, person: Person, measurement: Measurement) -> Outcome:
-        ahead = measurement.time_ns > person.filter.newest_ns and not self._reaches(person, measurement.time_ns)
-        outcome = Outcome.REFUSED_AHEAD if ahead else person.filter.apply(measurement)
-        self.counters[outcome.value] += 1
-        return outcome
 
     def _consider_births(self, set_name: str, index: int, fresh: list[Candidate], time_ns: int) -> None:
         """Keep this view's unclaimed detections for a while and look for a group that agrees."""
@@ -401,5 +398,5 @@ def _plausible(state: State) -> bool:
     pose = state.coordinates
     if ((pose < low - _SLACK_RAD) | (pose > high + _SLACK_RAD)).any():
         return False
-    reference = wide_state(pose, 0, StartParams()).nominal[LENGTH_COLUMN:]
-    return bool(np.abs(state.nominal[LENGTH_COLUMN:] - reference)[_LONG].max() < _STATURE_SHARE)
+    departure = np.abs(state.nominal[LENGTH_COLUMN:] - np.log(REFERENCE_LENGTHS_M))
+    return bool(departure[_LONG].max() < _STATURE_SHARE)

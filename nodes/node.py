@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -160,7 +160,3 @@ class NodeType:
     name: str
     module: str
     about: str
-    run_attribute: ClassVar[str] = "run"
-
-
-Run = Callable[[NodeParams, NodeContext], None]

@@ -10,7 +10,7 @@ import importlib
 from functools import cache
 
 from nodes.errors import RequestError
-from nodes.node import NodeParams, NodeType, Run
+from nodes.node import NodeParams, NodeType
 
 NODE_TYPES: dict[str, NodeType] = {
     row.name: row
@@ -42,14 +42,6 @@ def params_class(name: str) -> type[NodeParams]:
     if not (isinstance(params, type) and issubclass(params, NodeParams)):
         raise NodeTypeError(f"node type {name!r}: {NODE_TYPES[name].module} has no class Params(NodeParams)")
     return params
-
-
-def run_function(name: str) -> Run:
-    """The function that is the life of a node of this type; raises as ``params_class``."""
-    run = getattr(_module(name), NodeType.run_attribute, None)
-    if not callable(run):
-        raise NodeTypeError(f"node type {name!r}: {NODE_TYPES[name].module} has no function {NodeType.run_attribute}")
-    return run  # type: ignore[no-any-return]
 
 
 def available_types() -> dict[str, type[NodeParams]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numba import njit
 
-from fusion.body.skeleton import COORDINATES, SEGMENTS
+from fusion.body.skeleton import SEGMENTS
 from fusion.filter.state import ERRORS, State
 from fusion.records import Float64, Int64
 
@@ -103,6 +103,3 @@ class Measurement(Protocol):
     def learn(self, state: State, weights: Float64, rows: Rows) -> None:
         """After the update: remember what the residuals and weights [rows] tell (noise scale, joints seen)."""
         ...
-
-
-__all__ = ["COORDINATES", "MAX_ROWS", "Body", "Measurement", "Rows", "make_body", "make_rows", "usable"]
