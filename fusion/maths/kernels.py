@@ -1,8 +1,9 @@
 """Rotation kernels for numba: one rotation a call, no allocation.
 
-Each writes into its last argument ``out``, which must not be an input. The
-plain-numpy counterpart of each is in ``fusion.maths.quaternion``; the tests
-hold the two together.
+Those that end in ``_into`` write into their last argument ``out``, which must
+not be an input; the others take and return plain numbers, which stay in
+registers. The plain-numpy counterpart of each is in ``fusion.maths.quaternion``;
+the tests hold the two together.
 """
 
 from __future__ import annotations
@@ -18,45 +19,61 @@ _SMALL = 1e-4
 """Angle (rad) below which Taylor series are used; their next term is < 1e-17."""
 
 
-@njit(cache=True)
-def multiply_into(q: Float64, r: Float64, out: Float64) -> None:
-    """out = q r, quaternions wxyz."""
-    out[0] = q[0] * r[0] - q[1] * r[1] - q[2] * r[2] - q[3] * r[3]
-    out[1] = q[0] * r[1] + q[1] * r[0] + q[2] * r[3] - q[3] * r[2]
-    out[2] = q[0] * r[2] - q[1] * r[3] + q[2] * r[0] + q[3] * r[1]
-    out[3] = q[0] * r[3] + q[1] * r[2] - q[2] * r[1] + q[3] * r[0]
+Vector = tuple[float, float, float]
+Quaternion = tuple[float, float, float, float]
 
 
 @njit(cache=True)
-def rotate_into(q: Float64, v: Float64, out: Float64) -> None:
-    """out = v turned by the unit quaternion q."""
+def multiplied(q: Quaternion, r: Quaternion) -> Quaternion:
+    """q r, quaternions wxyz."""
+    return (
+        q[0] * r[0] - q[1] * r[1] - q[2] * r[2] - q[3] * r[3],
+        q[0] * r[1] + q[1] * r[0] + q[2] * r[3] - q[3] * r[2],
+        q[0] * r[2] - q[1] * r[3] + q[2] * r[0] + q[3] * r[1],
+        q[0] * r[3] + q[1] * r[2] - q[2] * r[1] + q[3] * r[0],
+    )
+
+
+@njit(cache=True)
+def conjugated(q: Quaternion) -> Quaternion:
+    """The inverse of the unit quaternion q."""
+    return q[0], -q[1], -q[2], -q[3]
+
+
+@njit(cache=True)
+def rotated(q: Quaternion, v: Vector) -> Vector:
+    """v turned by the unit quaternion q."""
     tx = 2.0 * (q[2] * v[2] - q[3] * v[1])
     ty = 2.0 * (q[3] * v[0] - q[1] * v[2])
     tz = 2.0 * (q[1] * v[1] - q[2] * v[0])
-    out[0] = v[0] + q[0] * tx + q[2] * tz - q[3] * ty
-    out[1] = v[1] + q[0] * ty + q[3] * tx - q[1] * tz
-    out[2] = v[2] + q[0] * tz + q[1] * ty - q[2] * tx
+    return (
+        v[0] + q[0] * tx + q[2] * tz - q[3] * ty,
+        v[1] + q[0] * ty + q[3] * tx - q[1] * tz,
+        v[2] + q[0] * tz + q[1] * ty - q[2] * tx,
+    )
 
 
 @njit(cache=True)
-def exp_into(x: float, y: float, z: float, out: Float64) -> None:
-    """out = quaternion of the rotation vector (x, y, z) in rad."""
+def crossed(a: Vector, b: Vector) -> Vector:
+    """a x b."""
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@njit(cache=True)
+def exponential(x: float, y: float, z: float) -> Quaternion:
+    """Quaternion of the rotation vector (x, y, z) in rad."""
     squared = x * x + y * y + z * z
     angle = math.sqrt(squared)
     if angle < _SMALL:
         scale = 0.5 - squared / 48.0
-        out[0] = 1.0 - squared / 8.0
-    else:
-        scale = math.sin(0.5 * angle) / angle
-        out[0] = math.cos(0.5 * angle)
-    out[1] = scale * x
-    out[2] = scale * y
-    out[3] = scale * z
+        return 1.0 - squared / 8.0, scale * x, scale * y, scale * z
+    scale = math.sin(0.5 * angle) / angle
+    return math.cos(0.5 * angle), scale * x, scale * y, scale * z
 
 
 @njit(cache=True)
-def log_into(q: Float64, out: Float64) -> None:
-    """out = shorter rotation vector of the unit quaternion q, rad."""
+def logarithm(q: Quaternion) -> Vector:
+    """Shorter rotation vector of the unit quaternion q, rad."""
     sign = 1.0 if q[0] >= 0.0 else -1.0
     norm = math.sqrt(q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
     if norm < _SMALL:
@@ -64,8 +81,31 @@ def log_into(q: Float64, out: Float64) -> None:
         scale = 2.0 / w * (1.0 - norm * norm / (3.0 * w * w))
     else:
         scale = 2.0 * math.atan2(norm, sign * q[0]) / norm
-    for i in range(3):
-        out[i] = sign * scale * q[1 + i]
+    return sign * scale * q[1], sign * scale * q[2], sign * scale * q[3]
+
+
+@njit(cache=True)
+def multiply_into(q: Float64, r: Float64, out: Float64) -> None:
+    """out = q r, quaternions wxyz."""
+    out[0], out[1], out[2], out[3] = multiplied((q[0], q[1], q[2], q[3]), (r[0], r[1], r[2], r[3]))
+
+
+@njit(cache=True)
+def rotate_into(q: Float64, v: Float64, out: Float64) -> None:
+    """out = v turned by the unit quaternion q."""
+    out[0], out[1], out[2] = rotated((q[0], q[1], q[2], q[3]), (v[0], v[1], v[2]))
+
+
+@njit(cache=True)
+def exp_into(x: float, y: float, z: float, out: Float64) -> None:
+    """out = quaternion of the rotation vector (x, y, z) in rad."""
+    out[0], out[1], out[2], out[3] = exponential(x, y, z)
+
+
+@njit(cache=True)
+def log_into(q: Float64, out: Float64) -> None:
+    """out = shorter rotation vector of the unit quaternion q, rad."""
+    out[0], out[1], out[2] = logarithm((q[0], q[1], q[2], q[3]))
 
 
 @njit(cache=True)
