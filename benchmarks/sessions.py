@@ -36,7 +36,7 @@ from nodes.sessions.writer import FLUSH_S, QueuedWriter, SessionFacts, SessionWr
 NS_PER_S = 1_000_000_000
 FACTS = SessionFacts(name="benchmark")
 RECORDS = 50_000
-JOINTS, COORDINATES, LENGTHS = 23, 44, 11
+JOINTS, COORDINATES, LENGTHS, ANGLES = 23, 44, 11, 45
 SENSORS = ("pelvis", "thorax", "left_hand", "right_hand", "left_foot", "right_foot")
 POLL_S = 0.05
 START_UP_S = 60.0
@@ -107,6 +107,8 @@ def people(time_ns: int, generator: np.random.Generator) -> People:
         coordinates=random(COORDINATES),
         lengths_m=random(LENGTHS),
         lengths_locked=np.ones(1, np.uint8),
+        angles_rad=random(ANGLES),
+        centre_of_mass_m=random(3),
     )
 
 

@@ -17,6 +17,7 @@ A record is checked once, where it is made from untrusted bytes (the codec), by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -32,13 +33,15 @@ Bool = NDArray[np.bool_]
 Array = NDArray[Any]
 
 
-def array_field(dtype: Any, *shape: str | int) -> Any:
+def array_field(dtype: Any, *shape: str | int, added: bool = False) -> Any:
     """Declare an array field: its dtype and its shape, a name for a free length.
 
     The same name within one record stands for the same length. ``...`` at the
-    end is not needed: images use explicit names too.
+    end is not needed: images use explicit names too. ``added`` marks an array of
+    floats that files of earlier versions lack; it stands after all others, and
+    whoever reads such a file puts ``unknown_array`` in its place.
     """
-    return field(metadata={"dtype": np.dtype(dtype), "shape": shape})
+    return field(metadata={"dtype": np.dtype(dtype), "shape": shape, "added": added})
 
 
 class RecordError(ValueError):
@@ -65,6 +68,26 @@ class Record:
             declared = item.metadata.get("shape")
             if declared is not None:
                 _check_array(self.kind, item.name, getattr(self, item.name), item.metadata, lengths)
+
+
+def unknown_array(record: type[Record], name: str, others: Mapping[str, Array]) -> Array:
+    """The array that stands for one that an earlier version did not write.
+
+    Args:
+        record: the kind of record.
+        name: the field.
+        others: the record's other arrays by field, not yet checked.
+
+    Returns:
+        NaN of the declared shape, read-only and without memory of its own; a
+        length that no other array has is 0.
+    """
+    declared = {item.name: item.metadata for item in fields(record) if "shape" in item.metadata}
+    lengths: dict[str | int, int] = {}
+    for other, array in others.items():
+        lengths.update(zip(declared[other]["shape"], array.shape, strict=False))
+    shape = [part if isinstance(part, int) else lengths.get(part, 0) for part in declared[name]["shape"]]
+    return np.broadcast_to(declared[name]["dtype"].type(np.nan), shape)
 
 
 def _check_array(kind: str, name: str, value: Any, meta: Any, lengths: dict[str, int]) -> None:
@@ -206,6 +229,41 @@ class People(Record):
     """Body proportions (order: ``fusion.body.skeleton.LENGTH_NAMES``)."""
     lengths_locked: UInt8 = array_field(np.uint8, "people")
     """1 once the lengths are constant."""
+    angles_rad: Float32 = array_field(np.float32, "people", "angles", added=True)
+    """Clinical joint angles (order: ``fusion.body.angles.ANGLE_NAMES``; ``docs/angles.md``); none in old files."""
+    centre_of_mass_m: Float32 = array_field(np.float32, "people", 3, added=True)
+    """World position of the whole body's centre of mass; NaN in old files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Innovations(Record):
+    """Whether measurements surprise the filter as often as it claims they should, per person and source.
+
+    An innovation is what a measurement says minus what the filter expected,
+    and its normalised square is weighed by the covariance that the filter
+    claims for it: 1 on average per degree of freedom when the claim is true.
+    Source: Bar-Shalom, Li & Kirubarajan, "Estimation with Applications to
+    Tracking and Navigation", 2001, section 5.4.
+    """
+
+    kind: ClassVar[str] = "innovations"
+
+    sources: tuple[str, ...]
+    """Name of each source of measurements: a camera, a radar, an IMU slot; S entries."""
+    ids: Int64 = array_field(np.int64, "people")
+    """As in ``People``."""
+    normalised_squares: Float64 = array_field(np.float64, "people", "sources")
+    """Running mean of the normalised square per degree of freedom; NaN before the first observation."""
+    observations: Int64 = array_field(np.int64, "people", "sources")
+    """Observations of the source that were offered to the person's filter, in all."""
+    gated: Int64 = array_field(np.int64, "people", "sources")
+    """How many of them were refused as outliers."""
+    claimed_ratio: Float64 = array_field(np.float64, "people", "sources")
+    """How many times larger the real error is than the claimed one, by a robust estimate; 1 is honest, NaN unknown."""
+
+    def validate(self) -> None:
+        Record.validate(self)
+        _check_names(self.kind, "sources", self.sources, self.normalised_squares.shape[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -134,4 +134,6 @@ class Outputs:
             coordinates=coordinates.astype(np.float32),
             lengths_m=lengths.astype(np.float32),
             lengths_locked=np.array([state.lengths_locked for state in states], dtype=np.uint8),
+            angles_rad=np.zeros((count, 0), dtype=np.float32),
+            centre_of_mass_m=np.full((count, 3), np.nan, dtype=np.float32),
         )

@@ -165,7 +165,10 @@ _MEASUREMENTS = ("landmarks", "landmarks3d", "samples", "points")
 
 
 def _topic(reader: SessionReader, kind: str, asked: str | None, option: str) -> str | None:
-    """The topic that was asked for, or the only one of its kind; None if there is none."""
+    """The topic that was asked for, or the only one whose stream has the kind's name; None if there is none.
+
+    Other streams carry the same kind of record (the people again, smoothed); they are taken only when asked for.
+    """
     known = [topic for topic in reader.topics if reader.kinds[topic] == kind]
     if asked is not None:
         if asked not in known:
@@ -174,9 +177,10 @@ def _topic(reader: SessionReader, kind: str, asked: str | None, option: str) -> 
                 f"topics with {kind}: {listed(known)}"
             )
         return asked
-    if len(known) > 1:
-        raise RequestError(f"{reader.path}: several topics with {kind}: {listed(known)}; choose one with {option}")
-    return known[0] if known else None
+    named = [topic for topic in known if topic.rpartition("/")[2] == kind] or known
+    if len(named) > 1:
+        raise RequestError(f"{reader.path}: several topics with {kind}: {listed(named)}; choose one with {option}")
+    return named[0] if named else None
 
 
 def _rig(reader: SessionReader) -> Rig | None:

@@ -15,7 +15,8 @@ The header is a map with exactly these keys:
 ``m``      measured_ns
 ``r``      received_ns
 ``f``      the record's other fields that are not arrays
-``a``      the arrays, in order: ``[name, dtype, shape]``
+``a``      the arrays, in order: ``[name, dtype, shape]``; those that a later
+           version added may be missing at the end
 =========  =====================================================================
 
 Rules for what is read: nothing that arrives is trusted. Each bound is checked
@@ -37,7 +38,7 @@ from typing import Any, get_type_hints
 import msgpack
 import numpy as np
 
-from fusion.records import Array, Record, RecordError
+from fusion.records import Array, Record, RecordError, unknown_array
 from nodes.node import Envelope
 from nodes.transport.streams import STREAMS, split_topic
 
@@ -139,13 +140,17 @@ class _Layout:
     record: type[Record]
     scalars: Mapping[str, _Scalar]
     arrays: tuple[str, ...]
+    required: int
+    """How many of the arrays every version has written; the rest come after them."""
 
 
 def _layout(record: type[Record]) -> _Layout:
     hints = get_type_hints(record)
-    arrays = tuple(item.name for item in fields(record) if "shape" in item.metadata)
+    declared = [item for item in fields(record) if "shape" in item.metadata]
+    arrays = tuple(item.name for item in declared)
+    required = sum(not item.metadata["added"] for item in declared)
     plain = [item.name for item in fields(record) if item.name not in (*arrays, *_TIME_FIELDS)]
-    return _Layout(record, {name: _SCALARS[hints[name]] for name in plain}, arrays)
+    return _Layout(record, {name: _SCALARS[hints[name]] for name in plain}, arrays, required)
 
 
 _LAYOUTS: Mapping[str, _Layout] = {stream.record.kind: _layout(stream.record) for stream in STREAMS.values()}
@@ -395,11 +400,15 @@ def _plain_fields(layout: _Layout, values: Any) -> dict[str, Any]:
 
 
 def _arrays(layout: _Layout, described: Any, buffers: Sequence[memoryview]) -> dict[str, Array]:
-    if type(described) is not list or not len(described) == len(buffers) == len(layout.arrays):
+    if type(described) is not list or len(described) != len(buffers):
+        raise DecodeError(f"{layout.record.kind}: not as many arrays as buffers")
+    if not layout.required <= len(described) <= len(layout.arrays):
         raise DecodeError(f"{layout.record.kind}: arrays are not exactly {', '.join(layout.arrays) or 'none'}")
-    arrays = {}
-    for name, description, buffer in zip(layout.arrays, described, buffers, strict=True):
+    arrays: dict[str, Array] = {}
+    for name, description, buffer in zip(layout.arrays, described, buffers, strict=False):
         arrays[name] = _array(f"{layout.record.kind}.{name}", name, description, buffer)
+    for name in layout.arrays[len(described) :]:
+        arrays[name] = unknown_array(layout.record, name, arrays)
     return arrays
 
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from fusion import records
-from fusion.records import Health, Image, InertialSamples, Record, RecordError
+from fusion.records import Health, Image, InertialSamples, Innovations, People, Record, RecordError, unknown_array
 
 LENGTHS = {"people": 2, "landmarks": 5, "joints": 3, "points": 4, "samples": 6, "sensors": 7, "streams": 8}
-LENGTHS |= {"coordinates": 9, "lengths": 10, "bytes": 4 * 3 * 3}
+LENGTHS |= {"coordinates": 9, "lengths": 10, "angles": 11, "sources": 12, "bytes": 4 * 3 * 3}
 SCALARS: dict[Any, Any] = {int: 1, float: 0.5, str: "name", tuple[str, ...]: (), dict[str, float]: {}}
 CHOSEN: dict[str, dict[str, Any]] = {
     "image": {"encoding": "bgr8", "width": 4, "height": 3},
     "samples": {"sensors": tuple("abcdefg")},
+    "innovations": {"sources": tuple("abcdefghijkl")},
     "health": {"topics": tuple("abcdefgh"), "directions": ("in",) * 8},
 }
 
@@ -77,7 +78,7 @@ def test_a_right_record_passes(kind: type[Record]) -> None:
     assert not hasattr(record, "__dict__")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (Image, InertialSamples, Health)],
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (Image, InertialSamples, Innovations, Health)],
                          ids=lambda kind: kind.kind)  # fmt: skip
 def test_nothing_at_all_is_a_right_record(kind: type[Record]) -> None:
     """No people, no points: free lengths may be 0."""
@@ -155,6 +156,7 @@ def test_jpeg_bytes_may_be_of_any_number() -> None:
     [
         (InertialSamples, {"sensors": ("pelvis",)}, "samples.sensors: 1 names, expected 7"),
         (InertialSamples, {"sensors": ()}, "samples.sensors: 0 names, expected 7"),
+        (Innovations, {"sources": ("cam1",)}, "innovations.sources: 1 names, expected 12"),
         (Health, {"topics": ("cam1/image",)}, "health.topics: 1 names, expected 8"),
         (Health, {"directions": ("in",) * 9}, "health.directions: 9 names, expected 8"),
     ],
@@ -170,3 +172,33 @@ def test_a_view_of_foreign_bytes_passes() -> None:
     view = np.frombuffer(record.positions_m.tobytes(), np.float32).reshape(record.positions_m.shape)
     assert not view.flags.writeable
     replace(record, positions_m=view).validate()
+
+
+# --- Arrays that came later -----------------------------------------------------------------------
+
+
+def test_added_arrays_are_floats_after_all_others() -> None:
+    """The codec recognises what an old file lacks by its place, and NaN stands for it."""
+    for kind in KINDS:
+        added = [item.metadata["added"] for item in array_fields(kind)]
+        assert added == sorted(added)
+        assert all(item.metadata["dtype"].kind == "f" for item in array_fields(kind) if item.metadata["added"])
+
+
+def test_what_an_old_file_lacks_is_unknown_and_right() -> None:
+    record = example(People)
+    others = {item.name: getattr(record, item.name) for item in array_fields(People) if not item.metadata["added"]}
+    angles = unknown_array(People, "angles_rad", others)
+    centre = unknown_array(People, "centre_of_mass_m", others)
+    replace(record, angles_rad=angles, centre_of_mass_m=centre).validate()
+    assert angles.shape == (LENGTHS["people"], 0)
+    assert centre.shape == (LENGTHS["people"], 3)
+    assert np.isnan(centre).all()
+
+
+def test_unknown_arrays_take_no_memory_whatever_the_others_say() -> None:
+    """They are made before the other arrays are checked."""
+    huge = np.empty((2**26, 0), np.float32)
+    centre = unknown_array(People, "centre_of_mass_m", {"measured": huge})
+    assert centre.shape == (2**26, 3)
+    assert centre.strides == (0, 0)

@@ -89,6 +89,8 @@ def people(time_s: float, count: int = 1, inferred: tuple[str, ...] = ()) -> Peo
         coordinates=np.array(poses, np.float32).reshape(count, skeleton.COORDINATES),
         lengths_m=np.tile(skeleton.REFERENCE_LENGTHS_M.astype(np.float32), (count, 1)),
         lengths_locked=np.ones(count, np.uint8),
+        angles_rad=np.zeros((count, 0), np.float32),
+        centre_of_mass_m=np.array([body[0][0] for body in bodies], np.float32).reshape(count, 3),
     )
 
 

@@ -55,6 +55,8 @@ def people(frame: int, shift_m: np.ndarray, ids: tuple[int, ...] = (1,)) -> Peop
         coordinates=np.zeros((count, COORDINATES), np.float32),
         lengths_m=np.tile(REFERENCE_LENGTHS_M, (count, 1)).astype(np.float32).reshape(count, LENGTHS),
         lengths_locked=np.ones(count, np.uint8),
+        angles_rad=np.zeros((count, 0), np.float32),
+        centre_of_mass_m=np.zeros((count, 3), np.float32),
     )
 
 

@@ -50,6 +50,8 @@ def records(draw: st.DrawFn) -> tuple[str, Record]:
         values[item.name] = np.frombuffer(draw(st.binary(min_size=size, max_size=size)), dtype).reshape(shape)
     if "sensors" in values:
         values["sensors"] = tuple("abc"[: lengths["sensors"]])
+    if "sources" in values:
+        values["sources"] = tuple("abc"[: lengths["sources"]])
     if "directions" in values:
         values["topics"] = values["directions"] = ("x",) * lengths["streams"]
     return f"node/{stream}", kind(**values)
