@@ -237,6 +237,17 @@ def test_sessions_without_poses_or_with_several_are_refused(tmp_path: Path) -> N
         evaluate(write(tmp_path / "two.mcap", rows))
 
 
+def test_the_smoothed_skeletons_are_taken_only_when_asked_for(tmp_path: Path) -> None:
+    rows: list[tuple[str, Record, int, int]] = []
+    for frame in range(FRAMES):
+        rows.append(("sim/truth", truth(frame), 1_000_000, 0))
+        rows.append(("fusion/people", people(frame, np.array([0.03, 0.0, 0.0])), 2_000_000, 1_000_000))
+        rows.append(("fusion/smoothed", people(frame, np.array([0.01, 0.0, 0.0])), 2_000_000, 1_000_000))
+    path = write(tmp_path / "two.mcap", rows)
+    assert evaluate(path)["median_mm"] == pytest.approx(30.0, abs=0.1)
+    assert evaluate(path, people="fusion/smoothed")["median_mm"] == pytest.approx(10.0, abs=0.1)
+
+
 def test_a_file_that_is_no_session_ends_with_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "no.mcap"
     file.write_bytes(b"hello")

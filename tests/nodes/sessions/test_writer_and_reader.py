@@ -13,11 +13,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 
+from fusion.records import People
 from nodes.node import Envelope
 from nodes.sessions.index import SessionError
 from nodes.sessions.lock import being_written
@@ -293,6 +295,50 @@ def test_record_that_no_reader_would_take_is_counted(tmp_path: Path) -> None:
 def test_every_stream_has_a_schema(name: str) -> None:
     schema = json.loads(record_schema(STREAMS[name].record))
     assert schema["properties"]["kind"]["const"] == STREAMS[name].record.kind
+
+
+# --- Files of earlier versions -------------------------------------------------------------------
+
+
+def test_people_without_angles_are_read(tmp_path: Path) -> None:
+    """Version 0.1 wrote people without angles and without a centre of mass."""
+    path = tmp_path / "old.mcap"
+    count = 2
+    joints = (count, 23)
+    record = People(
+        measured_ns=START_NS,
+        received_ns=START_NS,
+        skeleton="kinefuse_23",
+        ids=np.arange(count, dtype=np.int64),
+        positions_m=np.ones((*joints, 3), np.float32),
+        q_world_from_segment=np.ones((*joints, 4), np.float32),
+        velocities_m_s=np.zeros((*joints, 3), np.float32),
+        angular_rates_rad_s=np.zeros((*joints, 3), np.float32),
+        covariances_m2=np.zeros((*joints, 3, 3), np.float32),
+        measured=np.ones(joints, np.uint8),
+        coordinates=np.zeros((count, 44), np.float32),
+        lengths_m=np.ones((count, 11), np.float32),
+        lengths_locked=np.ones(count, np.uint8),
+        angles_rad=np.zeros((count, 45), np.float32),
+        centre_of_mass_m=np.zeros((count, 3), np.float32),
+    )
+    values = msgpack.unpackb(encode_flat(Envelope("fusion/people", 0, START_NS, 0, record)))
+    values["a"] = values["a"][:-2]
+    buffers = values.pop("b")[:-2]
+    packer = msgpack.Packer()
+    items = b"".join(msgpack.packb(part) for item in values.items() for part in item)
+    old = packer.pack_map_header(len(values) + 1) + items + msgpack.packb("b") + packer.pack_array_header(len(buffers))
+    old += b"".join(b"\xc6" + len(buffer).to_bytes(4, "big") + buffer for buffer in buffers)
+    writer = SessionWriter(path, FACTS)
+    writer.write_encoded("fusion/people", 0, START_NS, START_NS, old)
+    writer.close()
+    with SessionReader(path) as session:
+        ((_, envelope),) = session.envelopes()
+        assert (session.refused, session.damaged) == (0, 0)
+    assert isinstance(envelope.record, People)
+    np.testing.assert_array_equal(envelope.record.positions_m, record.positions_m)
+    assert envelope.record.angles_rad.shape == (count, 0)
+    assert np.isnan(envelope.record.centre_of_mass_m).all()
 
 
 # --- Files that are no sessions -------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 import msgpack
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusion.records import Image, Landmarks2D, Record, StreamEnd
+from fusion.records import Image, Landmarks2D, People, Record, StreamEnd
 from nodes.node import Envelope
 from nodes.transport import codec
 from nodes.transport.codec import DecodeError, EncodeError, decode, decode_flat, encode, encode_flat
@@ -268,6 +268,54 @@ GOOD_ARRAYS = [["pixels", "<f4", [2, 17, 2]], ["scores", "<f4", [2, 17]]]
 def test_wrong_headers_are_refused_with_the_reason(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(DecodeError, match=words):
         decode(changed(**changes))
+
+
+def people(count: int) -> People:
+    """People with random figures in every array."""
+    generator = np.random.default_rng(count)
+    lengths = {"people": count, "joints": 23, "coordinates": 44, "lengths": 11, "angles": 45}
+    arrays: dict[str, Any] = {}
+    for item in fields(People):
+        if "shape" in item.metadata:
+            shape = [lengths.get(part, part) for part in item.metadata["shape"]]
+            arrays[item.name] = generator.integers(0, 9, shape).astype(item.metadata["dtype"])
+    return People(measured_ns=1, received_ns=2, skeleton="kinefuse_23", **arrays)
+
+
+def as_before_angles(envelope: Envelope) -> list[bytes]:
+    """The parts of people as version 0.1 wrote them: without the last two arrays."""
+    topic, header, *arrays = wire(envelope)
+    values = msgpack.unpackb(header)
+    values["a"] = values["a"][:-2]
+    return [topic, msgpack.packb(values), *arrays[:-2]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_people_of_an_old_file_are_read_with_what_they_lack_unknown(count: int) -> None:
+    envelope = Envelope("fusion/people", 4, 10, 5, people(count))
+    parts = as_before_angles(envelope)
+    assert [item[0] for item in msgpack.unpackb(parts[1])["a"]][-1] == "lengths_locked"
+    back = decode(parts)
+    assert isinstance(back.record, People)
+    assert isinstance(envelope.record, People)
+    unknown = {
+        "angles_rad": np.zeros((count, 0), np.float32),
+        "centre_of_mass_m": np.full((count, 3), np.nan, np.float32),
+    }
+    assert_same(back, replace(envelope, record=replace(envelope.record, **unknown)))
+    with pytest.raises(ValueError, match="read-only"):
+        back.record.centre_of_mass_m[...] = 0.0
+    assert_same(decode(wire(back)), back)
+
+
+def test_only_added_arrays_may_be_missing_and_only_from_the_end() -> None:
+    topic, header, *arrays = wire(Envelope("fusion/people", 4, 10, 5, people(2)))
+    values = msgpack.unpackb(header)
+    for lost in ((-3, -2, -1), (-2,), (0,)):
+        kept = [index for index in range(len(arrays)) if index - len(arrays) not in lost and index not in lost]
+        shorter = msgpack.packb({**values, "a": [values["a"][index] for index in kept]})
+        with pytest.raises(DecodeError, match=r"arrays are not exactly|described as"):
+            decode([topic, shorter, *[arrays[index] for index in kept]])
 
 
 @pytest.mark.parametrize(
