@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fusion.body.catalog import LandmarkSet
-from fusion.body.kinematics import TABLES, forward_kinematics
+from fusion.body.kinematics import TABLES
 from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import (
     COORDINATES,
@@ -23,7 +23,7 @@ from fusion.body.skeleton import (
     REFERENCE_STATURE_M,
     SEGMENT,
 )
-from fusion.filter.state import LENGTH, POSE, RATE, State, empty_state
+from fusion.filter.state import FLOOR_COLUMN, LENGTH, POSE, RATE, State, empty_state
 from fusion.maths import quaternion
 from fusion.records import Float64
 
@@ -43,12 +43,14 @@ class StartParams:
     """The same where the stature has been given."""
     proportion_share: float = 0.08
     """Standard deviation of one length around what stature predicts, as a share."""
+    floor_m: float = 0.05
+    """Standard deviation of the floor's height around the world's zero."""
     min_landmarks: int = 6
     """Fewer triangulated landmarks give no start."""
 
 
 _TRUNK = ("left_hip", "right_hip", "left_shoulder", "right_shoulder")
-_LIMBS: tuple[tuple[str, str, str, str, str], ...] = tuple(
+LIMBS: tuple[tuple[str, str, str, str, str], ...] = tuple(
     (ball, hinge, upper.format(side), middle.format(side), lower.format(side))
     for side in ("left", "right")
     for ball, hinge, upper, middle, lower in (
@@ -56,18 +58,20 @@ _LIMBS: tuple[tuple[str, str, str, str, str], ...] = tuple(
         (f"{side}_upper_leg", f"{side}_lower_leg", "{}_hip", "{}_knee", "{}_ankle"),
     )
 )
+"""Ball, hinge, and the three landmarks that show their two bones."""
 _STRAIGHT_RAD = math.radians(15.0)
 """A limb bent by less does not show the plane of its hinge."""
 _SHORTEST_BONE_M = 0.01
 """Landmarks that are nearer to each other show no direction."""
+_PARALLEL = 1e-9
+"""Sine below which two directions are one, or opposite."""
 
 
-def _frame(up: Float64, left: Float64) -> Float64:
-    """Quaternion of the frame with z along ``up`` and y as near to ``left`` as can be."""
-    z = up / np.linalg.norm(up)
-    y = left - (left @ z) * z
-    y /= np.linalg.norm(y)
-    return quaternion.from_matrix(np.stack([np.cross(y, z), y, z], axis=1))
+def trunk_frame(up: Float64, left: Float64) -> Float64:
+    """Quaternions [..., 4] of the frames with z along ``up`` and y as near to ``left`` as can be, both [..., 3]."""
+    z = _unit(up)
+    y = _unit(left - (left * z).sum(-1, keepdims=True) * z)
+    return quaternion.from_matrix(np.stack([np.cross(y, z), y, z], axis=-1))
 
 
 def pose_from_landmarks(names: LandmarkSet, points_m: Float64) -> Float64 | None:
@@ -81,55 +85,57 @@ def pose_from_landmarks(names: LandmarkSet, points_m: Float64) -> Float64 | None
     if np.linalg.norm(np.cross(up, left)) < 1e-3:
         return None
     coordinates = resting_coordinates()
+    trunk = trunk_frame(up, left)
     coordinates[0:3] = hips
-    coordinates[3:6] = quaternion.to_rotvec(_frame(up, left))
-    for ball, hinge, upper, middle, lower in _LIMBS:
-        bones = [point.get(name) for name in (upper, middle, lower)]
-        if _shows_two_bones(bones):
-            _pose_limb(coordinates, ball, hinge, *bones)  # type: ignore[arg-type]
+    coordinates[3:6] = quaternion.to_rotvec(trunk)
+    unknown = np.full(3, np.nan)
+    for ball, hinge, *joints in LIMBS:
+        bones = np.diff([point.get(name, unknown) for name in joints], axis=0)
+        if (np.linalg.norm(bones, axis=1) > _SHORTEST_BONE_M).all():
+            # Spine and shoulder girdle rest at zero: what the ball hangs on stands as the trunk does.
+            turn, bend = ball_and_bend(SEGMENT[hinge], *quaternion.rotate(quaternion.conjugate(trunk), bones))
+            first = int(TABLES.first[SEGMENT[ball]])
+            coordinates[first : first + 3] = quaternion.to_rotvec(turn)
+            coordinates[TABLES.first[SEGMENT[hinge]]] = bend
     return coordinates
 
 
-def _shows_two_bones(joints: list[Float64 | None]) -> bool:
-    """Whether three joints are known and stand apart."""
-    known = [joint for joint in joints if joint is not None and np.isfinite(joint).all()]
-    apart = [float(np.linalg.norm(b - a)) > _SHORTEST_BONE_M for a, b in pairwise(known)]
-    return len(known) == len(joints) and all(apart)
+def ball_and_bend(hinge: int, along: ArrayLike, beyond: ArrayLike) -> tuple[Float64, Float64]:
+    """How a ball and the hinge that follows it lay two bones along two directions.
+
+    The hinge's axis is turned to the normal of the two bones, so that the hinge
+    bends forward. Where they are nearly in line their normal tells nothing, and
+    the ball is turned the shortest way from the T-pose.
+
+    Args:
+        hinge: segment that the hinge moves, a forearm or a lower leg.
+        along: direction of the bone from ball to hinge [..., 3], in the frame that the ball turns in.
+        beyond: direction of the bone from the hinge on [..., 3], likewise.
+
+    Returns:
+        The ball's rotation [..., 4] and the hinge's angle [...] in 0..pi.
+    """
+    along, beyond = _unit(np.asarray(along, dtype=np.float64)), _unit(np.asarray(beyond, dtype=np.float64))
+    normal = np.cross(along, beyond)
+    bend = np.arctan2(np.linalg.norm(normal, axis=-1), (along * beyond).sum(-1))
+    swing = _shortest_turn(_unit(TABLES.unit_offset[hinge]), along)
+    now = quaternion.rotate(swing, TABLES.axes[hinge, 0])
+    twist = np.arctan2((np.cross(now, normal) * along).sum(-1), (now * normal).sum(-1))
+    twist = np.where(bend > _STRAIGHT_RAD, twist, 0.0)
+    return quaternion.multiply(quaternion.from_rotvec(twist[..., None] * along), swing), bend
 
 
-def _pose_limb(coordinates: Float64, ball: str, hinge: str, upper: Float64, middle: Float64, lower: Float64) -> None:
-    """Turn a ball and its hinge so that the two bones lie along the landmarks."""
-    first, bend = int(TABLES.first[SEGMENT[ball]]), int(TABLES.first[SEGMENT[hinge]])
-    coordinates[first : first + 3] = 0.0
-    coordinates[bend] = 0.0
-    _, q = forward_kinematics(coordinates, REFERENCE_LENGTHS_M)
-    q_ball = q[SEGMENT[ball]]
-    bone = TABLES.unit_offset[SEGMENT[hinge]]
-    axis = TABLES.axes[SEGMENT[hinge], 0]
-    along = quaternion.rotate(quaternion.conjugate(q_ball), middle - upper)
-    beyond = quaternion.rotate(quaternion.conjugate(q_ball), lower - middle)
-    along, beyond = along / np.linalg.norm(along), beyond / np.linalg.norm(beyond)
-    angle = math.atan2(float(np.linalg.norm(np.cross(along, beyond))), float(along @ beyond))
-    swing = _shortest_turn(bone / np.linalg.norm(bone), along)
-    if angle > _STRAIGHT_RAD:
-        normal = np.cross(along, beyond)
-        now = quaternion.rotate(swing, axis)
-        twist = math.atan2(float(np.cross(now, normal) @ along), float(now @ normal))
-        swing = quaternion.multiply(quaternion.from_rotvec(twist * along), swing)
-    coordinates[first : first + 3] = quaternion.to_rotvec(swing)
-    coordinates[bend] = angle
+def _unit(vector: Float64) -> Float64:
+    return np.asarray(vector / np.linalg.norm(vector, axis=-1, keepdims=True))
 
 
 def _shortest_turn(a: Float64, b: Float64) -> Float64:
-    """Smallest rotation [4] that takes unit vector a to unit vector b."""
+    """Smallest rotation [..., 4] that takes the unit vector a [3] to unit vectors b [..., 3]."""
     axis = np.cross(a, b)
-    sine, cosine = float(np.linalg.norm(axis)), float(a @ b)
-    if sine < 1e-9:
-        axis = np.array([1.0, 0.0, 0.0]) if cosine > 0 else np.cross(a, np.eye(3)[int(np.argmin(np.abs(a)))])
-        sine_axis = axis / np.linalg.norm(axis)
-    else:
-        sine_axis = axis / sine
-    return quaternion.from_rotvec(math.atan2(sine, cosine) * sine_axis)
+    sine, cosine = np.linalg.norm(axis, axis=-1, keepdims=True), (a * b).sum(-1, keepdims=True)
+    across = _unit(np.cross(a, np.eye(3)[int(np.argmin(np.abs(a)))]))
+    axis = np.where(sine > _PARALLEL, axis / np.where(sine > _PARALLEL, sine, 1.0), across)
+    return quaternion.from_rotvec(np.arctan2(sine, cosine) * axis)
 
 
 def wide_state(
@@ -138,6 +144,7 @@ def wide_state(
     params: StartParams,
     stature_m: float | None = None,
     lengths_m: Float64 | None = None,
+    imus: int = 0,
 ) -> State:
     """A state at a closed-form pose with the prior's covariance.
 
@@ -147,8 +154,9 @@ def wide_state(
         params: widths.
         stature_m: standing height where known.
         lengths_m: [11] where known; they are then locked.
+        imus: for how many IMUs the state has room; none of them has been heard yet.
     """
-    state = empty_state()
+    state = empty_state(imus)
     state.time_ns = time_ns
     state.born_ns = time_ns
     state.nominal[POSE] = coordinates
@@ -159,6 +167,7 @@ def wide_state(
     rates[0:3] = params.root_rate_m_s
     state.covariance[POSE, POSE] = np.diag(sigmas**2)
     state.covariance[RATE, RATE] = np.diag(rates**2)
+    state.covariance[FLOOR_COLUMN, FLOOR_COLUMN] = params.floor_m**2
     scale = (stature_m or REFERENCE_STATURE_M) / REFERENCE_STATURE_M
     state.nominal[LENGTH] = np.log(REFERENCE_LENGTHS_M * scale if lengths_m is None else lengths_m)
     if lengths_m is None:

@@ -11,7 +11,7 @@ import pytest
 from fusion.body import catalog
 from fusion.body.skeleton import COORDINATE, LENGTHS, REFERENCE_LENGTHS_M, REFERENCE_STATURE_M
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
-from fusion.filter.state import ERRORS, LENGTH, POSE, RATE
+from fusion.filter.state import FLOOR_COLUMN, LENGTH, NEVER_NS, POSE, RATE, errors_of
 from fusion.maths import quaternion
 from fusion.records import Float64
 from tests.fusion.scenes import joints_of, landmarks_of, legal_pose, resting_state
@@ -111,6 +111,8 @@ def test_the_prior_is_wide_and_sound() -> None:
     state = wide_state(resting_state().coordinates, 123, params)
     assert (state.time_ns, state.born_ns, state.lengths_locked) == (123, 123, False)
     assert np.linalg.eigvalsh(state.covariance)[0] > 0.0
+    assert state.nominal[FLOOR_COLUMN] == 0.0
+    assert state.covariance[FLOOR_COLUMN, FLOOR_COLUMN] == params.floor_m**2
     sigmas = np.sqrt(state.covariance.diagonal())
     np.testing.assert_allclose(sigmas[:3], params.position_m)
     np.testing.assert_allclose(sigmas[6:44], params.limb_rad)
@@ -138,4 +140,11 @@ def test_known_lengths_are_locked() -> None:
     assert state.lengths_locked
     np.testing.assert_allclose(state.lengths_m, lengths)
     assert not state.covariance[LENGTH].any()
-    assert state.covariance.shape == (ERRORS, ERRORS)
+    assert state.covariance.shape == (errors_of(0), errors_of(0))
+
+
+def test_imus_have_room_but_no_states_yet() -> None:
+    state = wide_state(resting_state().coordinates, 0, StartParams(), imus=3)
+    assert state.imus == 3
+    assert (state.imu_ns == NEVER_NS).all()
+    assert not state.covariance[errors_of(0) :].any()
