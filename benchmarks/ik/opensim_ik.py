@@ -10,6 +10,7 @@ IEEE TBME 54(11), 2007; Seth et al., PLoS Comput Biol 14(7), 2018.
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -107,7 +108,7 @@ def _model(opensim: Any, problem: Problem) -> Any:
 def _joint(opensim: Any, joint: IkJoint, parent: Any, body: Any) -> Any:
     """A free, ball, universal or pin joint; hinge axes become those that OpenSim's joints turn about."""
     turn = _axes_rotation(joint)
-    angles = opensim.Vec3(*(float(angle) for angle in Rotation.from_matrix(turn).as_euler("XYZ")))
+    angles = _vector(opensim, _euler(Rotation.from_matrix(turn)))
     kinds = {"root": opensim.FreeJoint, "ball": opensim.BallJoint}
     hinges = opensim.PinJoint if len(joint.axes) == 1 else opensim.UniversalJoint
     kind = kinds.get(joint.freedom, hinges)
@@ -127,15 +128,22 @@ def _axes_rotation(joint: IkJoint) -> Float64:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
+def _euler(rotation: Rotation) -> Float64:
+    """Angles [3] about the body's own x, y, z; where y is a right angle any of the many answers will do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return np.asarray(rotation.as_euler("XYZ"))
+
+
 def _coordinates(problem: Problem, ours: Float64) -> dict[str, float]:
     """OpenSim's coordinates of our 44: balls and the root turn about their own x, y, z in this order."""
     values: dict[str, float] = {}
     for joint in problem.joints:
         own = ours[list(joint.columns)]
         if joint.freedom == "root":
-            own = np.concatenate([Rotation.from_rotvec(own[3:]).as_euler("XYZ"), own[:3]])
+            own = np.concatenate([_euler(Rotation.from_rotvec(own[3:])), own[:3]])
         elif joint.freedom == "ball":
-            own = Rotation.from_rotvec(own).as_euler("XYZ")
+            own = _euler(Rotation.from_rotvec(own))
         values.update({name: float(value) for name, value in zip(_names(joint), own, strict=True)})
     return values
 
