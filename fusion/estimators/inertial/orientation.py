@@ -17,18 +17,23 @@ them stands in ``docs/inertial.md``; the figures are those of ``ErrorModel``.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from vqf import VQF
 
+from fusion.estimators.inertial.stretches import INTERVAL_NS, Orientations, Stretch, cut
 from fusion.records import Array, Float64, Int64
 
-_NS_PER_S = 1e9
+NS_PER_S = 1e9
 _MOST_RATE_RAD_S = 100.0
 """No gyroscope for people measures more; a sample above it is a broken one."""
 _MOST_FORCE_M_S2 = 2000.0
+_TOO_FAST = 0.7
+"""Intervals shorter than so many periods on average are a new rate, not a jitter."""
+NO_FIELD: Float64 = np.empty((0, 0, 3))
 MISSING, BROKEN, MEASURED = 0, 1, 2
 _NEVER_NS = int(np.iinfo(np.int64).min)
 _CLOCK_GAIN = 0.05
@@ -43,6 +48,8 @@ class OrientationParams:
 
     magnetometer: bool = False
     """Whether to use the magnetic field: world x is then magnetic north. Otherwise the heading is free."""
+    report_s: float = 0.1
+    """Orientations are told once in so long, as their errors hardly change in less; 0 for each stretch."""
     stamp_lag_s: float = 0.0
     """From the middle of what the gyroscope measured to the stamp: half a period for a sensor that averages
     and stamps the end."""
@@ -56,6 +63,22 @@ class OrientationParams:
     longest_period_s: float = 0.1
     tau_acc_s: float = 3.0
     """Time constant of the correction of the inclination, VQF's own default."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Samples:
+    """T samples of M sensors, in the order of time."""
+
+    times_ns: Int64
+    force: Float64
+    rates: Float64
+    magnetic: Float64
+    """``NO_FIELD`` without."""
+
+    def part(self, chosen: slice | Array) -> _Samples:
+        """Some of them."""
+        magnetic = self.magnetic if self.magnetic is NO_FIELD else self.magnetic[chosen]
+        return _Samples(self.times_ns[chosen], self.force[chosen], self.rates[chosen], magnetic)
 
 
 @dataclass(slots=True)
@@ -72,28 +95,6 @@ class OrientationCounts:
     """Sensors that started anew after a gap, or since the rate changed."""
     unsteady: int = 0
     """Times that the stamps gave no sample period, or one out of bounds; the samples are lost."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Orientations:
-    """What is known of M sensors at the last sample of what was fed."""
-
-    end_ns: int
-    """Stamp of the last sample."""
-    q_world_from_sensor: Float64
-    """[M, 4] at ``end_ns``, z up; the heading is the sensor's own. NaN: no sample among those fed, or no period yet."""
-    bias_rad_s: Float64
-    """[M, 3] of the gyroscope, sensor frame: measured = true + bias. 0 before the start."""
-    bias_sigma_rad_s: Float64
-    """[M], of its worst direction, as VQF claims it."""
-    at_rest: Array
-    """[M] bool."""
-    age_s: Float64
-    """[M] since the sensor's start; NaN before it."""
-    settled: Array
-    """[M] bool: ``age_s`` is at least ``settle_s``."""
-    heading_epoch: Int64
-    """[M] number of starts: when it changes, the heading has nothing to do with that before. 0 before the first."""
 
 
 class OrientationFilter:
@@ -115,7 +116,7 @@ class OrientationFilter:
         """None until enough samples have come to know it."""
         self._newest_ns: int | None = None
         self._interval_ns = 0.0
-        self._waiting: list[tuple[Int64, Float64, Float64, Float64]] = []
+        self._waiting: list[_Samples] = []
         self._vqf: list[VQF | None] = [None] * sensors
         self._epoch: Int64 = np.zeros(sensors, dtype=np.int64)
         # Of each sensor's last sample: stamp, clock of the fed samples, readings; stamp of its first.
@@ -123,100 +124,111 @@ class OrientationFilter:
         self._first_ns: Int64 = np.zeros(sensors, dtype=np.int64)
         self._clock_ns = np.zeros(sensors)
         self._last = np.zeros((sensors, 2, 3))
-        self._scratch = _Scratch(sensors, 0)
+        self._steady = _Steady(sensors, 0)
 
-    def step(
-        self, times_ns: Int64, specific_force_m_s2: Float64, rates_rad_s: Float64, magnetic_ut: Float64 | None = None
-    ) -> Orientations:
-        """Take samples in; T >= 1.
+    def stretches(
+        self,
+        times_ns: Int64,
+        specific_force_m_s2: Array,
+        rates_rad_s: Array,
+        magnetic_ut: Array | None = None,
+        interval_ns: int = INTERVAL_NS,
+    ) -> Iterator[Stretch]:
+        """Take a batch of samples in, stretch by stretch.
 
         Args:
-            times_ns: [T]; those not later than the newest so far are dropped.
-            specific_force_m_s2: [T, M, 3], +9.81 upward at rest; NaN where missing.
+            times_ns: [T]; those not later than all before them are dropped and counted.
+            specific_force_m_s2: [T, M, 3], +9.81 upward at rest; NaN where a sensor's sample is missing.
             rates_rad_s: [T, M, 3]; NaN where missing.
             magnetic_ut: [T, M, 3] in any unit, NaN where missing; not looked at unless the parameters say so.
+            interval_ns: length of a stretch; none goes across two batches.
 
         Raises:
             ValueError: an array has another shape.
         """
-        shape = (len(times_ns), self.sensors, 3)
-        if not len(times_ns):
-            raise ValueError("no samples; feed at least one")
-        for name, array in (("specific_force_m_s2", specific_force_m_s2), ("rates_rad_s", rates_rad_s)):
-            if array.shape != shape:
-                raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-        if magnetic_ut is None or not self.params.magnetometer:
-            magnetic_ut = np.full((len(times_ns), 0, 3), np.nan)
-        elif magnetic_ut.shape != shape:
-            raise ValueError(f"magnetic_ut has shape {magnetic_ut.shape}, expected {shape}")
-        force, rates, magnetic = (
-            np.ascontiguousarray(array, dtype=np.float64) for array in (specific_force_m_s2, rates_rad_s, magnetic_ut)
+        magnetic = magnetic_ut if self.params.magnetometer else None
+        arrays = {"specific_force_m_s2": specific_force_m_s2, "rates_rad_s": rates_rad_s, "magnetic_ut": magnetic}
+        for name, array in arrays.items():
+            if array is not None and array.shape != (len(times_ns), self.sensors, 3):
+                raise ValueError(f"{name} has shape {array.shape}, expected {(len(times_ns), self.sensors, 3)}")
+        samples = _Samples(
+            np.ascontiguousarray(times_ns, dtype=np.int64),
+            np.ascontiguousarray(specific_force_m_s2, dtype=np.float64),
+            np.ascontiguousarray(rates_rad_s, dtype=np.float64),
+            NO_FIELD if magnetic is None else np.ascontiguousarray(magnetic, dtype=np.float64),
         )
-        times = np.ascontiguousarray(times_ns, dtype=np.int64)
-        fresh = self.fresh(times)
-        if fresh is not None:
-            times, force, rates, magnetic = times[fresh], force[fresh], rates[fresh], magnetic[fresh]
-        heard: Array = np.zeros(self.sensors, dtype=np.bool_)
-        if len(times):
-            if self._rate_changed(times):
-                self._forget()
-            self._newest_ns = int(times[-1])
-            if self.period_s is None:
-                heard = self._wait(times, force, rates, magnetic)
-            else:
-                heard = self._feed(times, force, rates, magnetic, self.period_s)
-        return self._result(int(times_ns.max()), heard)
+        if not in_order(samples.times_ns, _NEVER_NS if self._newest_ns is None else self._newest_ns):
+            samples = self._ordered(samples)
+        for part in cut(samples.times_ns, interval_ns):
+            yield self._step(samples.part(part))
 
-    def fresh(self, times_ns: Int64) -> Array | None:
-        """Which of the stamps [T] are later than all before them, as bool [T]; None if all are. Counts the others."""
-        if in_order(times_ns, _NEVER_NS if self._newest_ns is None else self._newest_ns):
-            return None
-        newest = times_ns[0] - 1 if self._newest_ns is None else self._newest_ns
-        before = np.maximum.accumulate(np.concatenate([[newest], times_ns[:-1]]))
-        later = np.asarray(times_ns > before)
+    def _ordered(self, samples: _Samples) -> _Samples:
+        """Those that are later than all before them; the others are counted."""
+        times = samples.times_ns
+        newest = times[0] - 1 if self._newest_ns is None else self._newest_ns
+        later = np.asarray(times > np.maximum.accumulate(np.concatenate([[newest], times[:-1]])))
         self.counts.disordered += int((~later).sum())
-        return later
+        return samples.part(later)
 
-    def _rate_changed(self, times_ns: Int64) -> bool:
-        """Whether samples have come clearly faster than at the known period for a while, or after a long pause."""
-        if self.period_s is None or self._newest_ns is None:
-            return False
-        if times_ns[0] - self._newest_ns > self.params.gap_s * _NS_PER_S:
-            return True
-        weight = min(_CLOCK_GAIN * len(times_ns), 1.0)
-        mean = (int(times_ns[-1]) - self._newest_ns) / len(times_ns)
-        self._interval_ns += weight * (mean - self._interval_ns)
-        return self._interval_ns < 0.7 * self.period_s * _NS_PER_S
-
-    def _forget(self) -> None:
-        """Start anew with the next sample, period included."""
-        self.period_s = None
-        self._waiting.clear()
-        self._last_ns[:] = _NEVER_NS
-
-    def _wait(self, times_ns: Int64, force: Float64, rates: Float64, magnetic: Float64) -> Array:
-        """Keep samples until they tell the period, then feed them."""
-        gap_ns = self.params.gap_s * _NS_PER_S
-        if self._waiting and times_ns[0] - self._waiting[-1][0][-1] > gap_ns:
+    def _step(self, samples: _Samples) -> Stretch:
+        """Take one stretch in."""
+        begin_ns, end_ns = int(samples.times_ns[0]), int(samples.times_ns[-1])
+        due = self._due(end_ns)
+        if self._changed(begin_ns, end_ns, len(samples.times_ns)):
+            self.period_s = None
             self._waiting.clear()
-        self._waiting.append((times_ns, force, rates, magnetic))
-        none: Array = np.zeros(self.sensors, dtype=np.bool_)
-        if sum(len(part[0]) for part in self._waiting) <= self.params.period_intervals:
-            return none
-        times = np.concatenate([part[0] for part in self._waiting])
+            self._last_ns[:] = _NEVER_NS
+        self._newest_ns = end_ns
+        if self.period_s is None:
+            self._wait(samples)
+        else:
+            self._feed(samples, self.period_s)
+        means = np.empty((2, self.sensors, 3))
+        count: Int64 = np.empty(self.sensors, dtype=np.int64)
+        mean_ns = begin_ns + mean_samples(samples.times_ns, samples.force, samples.rates, means, count)
+        return Stretch(
+            time_ns=mean_ns - round(self.params.stamp_lag_s * NS_PER_S),
+            rates_rad_s=means[0],
+            specific_force_m_s2=means[1],
+            samples=count,
+            orientations=self._orientations(end_ns, count) if due else None,
+        )
+
+    def _due(self, end_ns: int) -> bool:
+        """Whether a stretch that ends then is the first since the start of a report interval."""
+        interval_ns = round(self.params.report_s * NS_PER_S)
+        if self._newest_ns is None or not interval_ns:
+            return True
+        return end_ns // interval_ns > self._newest_ns // interval_ns
+
+    def _changed(self, begin_ns: int, end_ns: int, count: int) -> bool:
+        """Whether a stretch of samples comes after a long pause, or they have come too fast for a while."""
+        if self._newest_ns is None:
+            return False
+        if begin_ns - self._newest_ns > self.params.gap_s * NS_PER_S:
+            return True
+        mean_ns = (end_ns - self._newest_ns) / count
+        self._interval_ns += min(_CLOCK_GAIN * count, 1.0) * (mean_ns - self._interval_ns)
+        return self.period_s is not None and self._interval_ns < _TOO_FAST * self.period_s * NS_PER_S
+
+    def _wait(self, samples: _Samples) -> None:
+        """Keep samples until they tell the period, then feed them."""
+        self._waiting.append(samples)
+        if sum(len(part.times_ns) for part in self._waiting) <= self.params.period_intervals:
+            return
+        times = np.concatenate([part.times_ns for part in self._waiting])
         self.period_s = self._period(times[: self.params.period_intervals + 1])
         parts, self._waiting = self._waiting, []
         if self.period_s is None:
             self.counts.unsteady += 1
-            return none
-        self._interval_ns = self.period_s * _NS_PER_S
+            return
+        self._interval_ns = self.period_s * NS_PER_S
         for part in parts:
-            heard = self._feed(*part, self.period_s)
-        return heard
+            self._feed(part, self.period_s)
 
     def _period(self, times_ns: Int64) -> float | None:
         """Sample period in s from stamps: the mean of the intervals that are near the median one."""
-        intervals = np.diff(times_ns) / _NS_PER_S
+        intervals = np.diff(times_ns) / NS_PER_S
         median = float(np.median(intervals))
         near = intervals[np.abs(intervals - median) < 0.5 * median]
         if len(near) < 0.6 * len(intervals):
@@ -224,43 +236,33 @@ class OrientationFilter:
         period = float(near.mean())
         return period if self.params.shortest_period_s <= period <= self.params.longest_period_s else None
 
-    def _feed(self, times_ns: Int64, force: Float64, rates: Float64, magnetic: Float64, period_s: float) -> Array:
-        """Give samples in order to every sensor's VQF; says which sensors had one."""
-        span_s = (int(times_ns[-1]) - int(times_ns[0])) / _NS_PER_S + self.params.gap_s
-        most = 2 * len(times_ns) + math.ceil(span_s / period_s) + 2
-        if self._scratch.rates.shape[1] < most:
-            self._scratch = _Scratch(self.sensors, most)
-        scratch = self._scratch
+    def _feed(self, samples: _Samples, period_s: float) -> None:
+        """Give samples to every sensor's VQF."""
+        times = samples.times_ns
+        span_s = (int(times[-1]) - int(times[0])) / NS_PER_S + self.params.gap_s
+        most = 2 * len(times) + math.ceil(span_s / period_s) + 2
+        if self._steady.rates.shape[1] < most:
+            self._steady = _Steady(self.sensors, most)
+        steady = self._steady
         self.counts.broken += steady_samples(
-            times_ns,
-            force,
-            rates,
-            magnetic,
-            round(self.params.gap_s * _NS_PER_S),
-            period_s * _NS_PER_S,
-            self._first_ns,
-            self._last_ns,
-            self._clock_ns,
-            self._last,
-            scratch.rates,
-            scratch.force,
-            scratch.magnetic,
-            scratch.tally,
-        )
-        for sensor, (count, heard, starts) in enumerate(scratch.tally.tolist()):
+            times, samples.force, samples.rates, samples.magnetic,
+            round(self.params.gap_s * NS_PER_S), period_s * NS_PER_S,
+            self._first_ns, self._last_ns, self._clock_ns, self._last,
+            steady.rates, steady.force, steady.magnetic, steady.tally,
+        )  # fmt: skip
+        for sensor, (count, heard, starts) in enumerate(steady.tally.tolist()):
             if starts:
                 self._start(sensor, period_s)
             vqf = self._vqf[sensor]
             if vqf is None:
                 continue
             self.counts.filled += count - heard
-            if magnetic.shape[1]:
-                for gyr, acc, mag in scratch.rows[sensor][:count]:
-                    vqf.update(gyr, acc, mag)
-            else:
-                for gyr, acc, _ in scratch.rows[sensor][:count]:
+            if samples.magnetic is NO_FIELD:
+                for gyr, acc, _ in steady.rows[sensor][:count]:
                     vqf.update(gyr, acc)
-        return np.asarray(scratch.tally[:, 1] > 0)
+            else:
+                for gyr, acc, mag in steady.rows[sensor][:count]:
+                    vqf.update(gyr, acc, mag)
 
     def _start(self, sensor: int, period_s: float) -> None:
         """A new VQF for a sensor; what the old one knew of the bias stays true."""
@@ -272,26 +274,23 @@ class OrientationFilter:
         self._vqf[sensor] = new
         self._epoch[sensor] += 1
 
-    def _result(self, end_ns: int, heard: Array) -> Orientations:
-        q = np.full((self.sensors, 4), np.nan)
-        bias = np.zeros((self.sensors, 3))
-        sigma = np.full(self.sensors, np.nan)
-        rest: Array = np.zeros(self.sensors, dtype=np.bool_)
-        north = self.params.magnetometer
-        for sensor, (vqf, present) in enumerate(zip(self._vqf, heard.tolist(), strict=True)):
+    def _orientations(self, time_ns: int, count: Int64) -> Orientations:
+        """Of the sensors with a sample in the stretch that ends then."""
+        m, north = self.sensors, self.params.magnetometer
+        q, bias, sigma, age = np.full((m, 4), np.nan), np.zeros((m, 3)), np.full(m, np.nan), np.empty(m)
+        rest: Array = np.zeros(m, dtype=np.bool_)
+        for sensor, (vqf, heard) in enumerate(zip(self._vqf, count.tolist(), strict=True)):
             if vqf is None:
                 continue
             bias[sensor], sigma[sensor] = vqf.getBiasEstimate()
             rest[sensor] = vqf.getRestDetected()
-            if present:
+            if heard:
                 q[sensor] = vqf.getQuat9D() if north else vqf.getQuat6D()
-        started = self._last_ns != _NEVER_NS
-        age = np.where(started, (end_ns - self._first_ns) / _NS_PER_S, np.nan)
         # VQF turns by each sample for a period, so it ends half a period after the middle of the last one.
         ahead_s = 0.0 if self.period_s is None else 0.5 * self.period_s - self.params.stamp_lag_s
-        carry(q, self._last[:, 0], bias, self._last_ns, end_ns, ahead_s, north)
+        carry(q, self._last, bias, self._first_ns, self._last_ns, time_ns, ahead_s, north, age)
         return Orientations(
-            end_ns=end_ns,
+            time_ns=time_ns,
             q_world_from_sensor=q,
             bias_rad_s=bias,
             bias_sigma_rad_s=sigma,
@@ -302,8 +301,8 @@ class OrientationFilter:
         )
 
 
-class _Scratch:
-    """Room for the steady samples of one call."""
+class _Steady:
+    """Room for samples at a steady period."""
 
     def __init__(self, sensors: int, most: int) -> None:
         self.rates = np.zeros((sensors, most, 3))
@@ -326,10 +325,10 @@ def in_order(times_ns: Int64, newest_ns: int) -> bool:
 
 
 @njit(cache=True)
-def reading_of(p: float, q: float, r: float, x: float, y: float, z: float) -> int:
-    """What a sample with rates p, q, r in rad/s and specific force x, y, z in m/s^2 is: one of the three above."""
-    fast = p * p + q * q + r * r
-    strong = x * x + y * y + z * z
+def reading_of(rate: Float64, force: Float64) -> int:
+    """What a sample with rate [3] and specific force [3] is: ``MISSING``, ``BROKEN`` or ``MEASURED``."""
+    fast = rate[0] ** 2 + rate[1] ** 2 + rate[2] ** 2
+    strong = force[0] ** 2 + force[1] ** 2 + force[2] ** 2
     if math.isnan(fast) or math.isnan(strong):
         return MISSING
     if fast > _MOST_RATE_RAD_S**2 or strong > _MOST_FORCE_M_S2**2:
@@ -380,9 +379,7 @@ def steady_samples(
     for m in range(force.shape[1]):
         count, heard, starts = 0, 0, 0
         for t in range(len(times_ns)):
-            reading = reading_of(
-                rates[t, m, 0], rates[t, m, 1], rates[t, m, 2], force[t, m, 0], force[t, m, 1], force[t, m, 2]
-            )
+            reading = reading_of(rates[t, m], force[t, m])
             if reading != MEASURED:
                 broken += reading == BROKEN
                 continue
@@ -420,24 +417,67 @@ def steady_samples(
 
 
 @njit(cache=True)
-def carry(q: Float64, rates: Float64, bias: Float64, last_ns: Int64, end_ns: int, ahead_s: float, north: bool) -> None:
+def mean_samples(times_ns: Int64, force: Float64, rates: Float64, means: Float64, count: Int64) -> int:
+    """Means of the samples that were measured.
+
+    Args:
+        times_ns: [T].
+        force, rates: [T, M, 3].
+        means: [2, M, 3], written: rates, force; NaN for a sensor without a sample.
+        count: [M], written: how many.
+
+    Returns:
+        Mean of the stamps after the first of them, in ns.
+    """
+    means[:] = 0.0
+    for m in range(rates.shape[1]):
+        n = 0
+        for t in range(len(times_ns)):
+            if reading_of(rates[t, m], force[t, m]) == MEASURED:
+                n += 1
+                for i in range(3):
+                    means[0, m, i] += rates[t, m, i]
+                    means[1, m, i] += force[t, m, i]
+        count[m] = n
+        means[:, m] *= 1.0 / n if n else math.nan
+    total = 0
+    for time_ns in times_ns:
+        total += time_ns - times_ns[0]
+    return total // len(times_ns)
+
+
+@njit(cache=True)
+def carry(
+    q: Float64,
+    last: Float64,
+    bias: Float64,
+    first_ns: Int64,
+    last_ns: Int64,
+    end_ns: int,
+    ahead_s: float,
+    north: bool,
+    age_s: Float64,
+) -> None:
     """Bring orientations from where VQF has them to ``end_ns``, each by its sensor's last rate.
 
     Args:
         q: [M, 4], changed; NaN stays NaN.
-        rates, bias: [M, 3] last rates and their biases.
-        last_ns: [M] stamps of the last samples.
+        last: [M, 2, 3] rates and force of each sensor's last sample.
+        bias: [M, 3] of the rates.
+        first_ns, last_ns: [M] stamps of the first and the last samples.
         end_ns: the time wanted.
         ahead_s: how much later than its last stamp VQF's orientation is.
         north: turn the world from east-north-up to north-west-up.
+        age_s: [M], written: from first to last sample, NaN without any.
     """
     for m in range(len(q)):
+        age_s[m] = math.nan if last_ns[m] == _NEVER_NS else (last_ns[m] - first_ns[m]) / NS_PER_S
         if math.isnan(q[m, 0]):
             continue
-        dt = (end_ns - last_ns[m]) * 1e-9 - ahead_s
-        x = (rates[m, 0] - bias[m, 0]) * dt
-        y = (rates[m, 1] - bias[m, 1]) * dt
-        z = (rates[m, 2] - bias[m, 2]) * dt
+        dt = (end_ns - last_ns[m]) / NS_PER_S - ahead_s
+        x = (last[m, 0, 0] - bias[m, 0]) * dt
+        y = (last[m, 0, 1] - bias[m, 1]) * dt
+        z = (last[m, 0, 2] - bias[m, 2]) * dt
         angle = math.sqrt(x * x + y * y + z * z)
         c = math.cos(0.5 * angle)
         s = 0.5 if angle < 1e-9 else math.sin(0.5 * angle) / angle
