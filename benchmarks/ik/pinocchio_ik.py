@@ -61,10 +61,13 @@ class PinocchioIk:
         self._start = _configuration(self._pin, self._model, problem, problem.start, signs)
         self._q = self._start.copy()
         count, freedoms = len(problem.carrier), self._model.nv
-        self._bodies = sorted({self._joint_of[name] for name in problem.carrier})
-        self._body = np.array([self._bodies.index(self._joint_of[name]) for name in problem.carrier])
+        bodies = sorted({self._joint_of[name] for name in problem.carrier})
+        self._body = np.array([bodies.index(self._joint_of[name]) for name in problem.carrier])
+        # Pinocchio's arrays are views of its memory: taken once, they show every later placement.
+        self._turns = [self._data.oMi[joint].rotation for joint in bodies]
+        self._origins = [self._data.oMi[joint].translation for joint in bodies]
         self._above = _columns_above(self._model, [self._joint_of[name] for name in problem.carrier])
-        self._places = np.zeros((len(self._bodies), 4, 4))
+        self._places = np.zeros((len(bodies), 3, 4))
         self._points = np.zeros((count, 3))
         self._rows = np.zeros((3 * count, freedoms))
         self._residual = np.zeros(3 * count)
@@ -115,9 +118,9 @@ class PinocchioIk:
     def _linearise_lean(self, target: Float64, seen: Array) -> float:
         """As ``_linearise_api``."""
         self._pin.computeJointJacobians(self._model, self._data, self._q)
-        placements = self._data.oMi
-        for index, joint in enumerate(self._bodies):
-            self._places[index] = placements[joint].homogeneous
+        for place, turn, origin in zip(self._places, self._turns, self._origins, strict=True):
+            place[:, :3] = turn
+            place[:, 3] = origin
         return point_rows(
             self._data.J,
             self._places,
@@ -221,7 +224,7 @@ def point_rows(
     rows: Float64,
     residual: Float64,
 ) -> float:
-    """Points [K, 3], their residuals and Jacobian rows from the tree's Jacobian [6, nv] and placements [B, 4, 4].
+    """Points [K, 3], their residuals and Jacobian rows from the tree's Jacobian [6, nv] and placements [B, 3, 4].
 
     Returns the mean distance to the targets.
     """
