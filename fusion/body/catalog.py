@@ -47,6 +47,8 @@ class LandmarkSet:
 class Attachments:
     """A landmark set on the reference body, as arrays over its K landmarks."""
 
+    identity: int
+    """Number of the landmark set."""
     segment: Int64
     """[K] index into ``SEGMENT_NAMES``, -1 where the landmark is not on our body."""
     unit_offset: Float64
@@ -152,6 +154,7 @@ def attachments(set_name: str) -> Attachments:
     length = np.array([LENGTH[place.length] if place else 0 for place in places], dtype=np.int64)
     offsets = np.array([place.offset_m if place else (np.nan,) * 3 for place in places])
     return Attachments(
+        identity=list(LANDMARK_SETS).index(set_name),
         segment=np.array([SEGMENT[place.segment] if place else -1 for place in places], dtype=np.int64),
         unit_offset=offsets / REFERENCE_LENGTHS_M[length][:, None],
         length=length,

@@ -12,6 +12,7 @@ Source: Sola et al., "A micro Lie theory", arXiv 1812.01537, sections III and IV
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,7 @@ from numba import njit
 
 from fusion.body import skeleton
 from fusion.body.skeleton import COORDINATE, COORDINATES, JOINTS, PARENTS, REFERENCE_LENGTHS_M, SEGMENTS
-from fusion.maths.kernels import (
-    exp_into,
-    left_jacobian_into,
-    multiply_into,
-    normalize_inplace,
-    rotate_into,
-)
+from fusion.maths.kernels import exponential, jacobian_coefficients, multiplied, normalize_inplace, rotated
 from fusion.records import Bool, Float64, Int64
 
 ROOT, BALL, HINGES, CHAIN = 0, 1, 2, 3
@@ -111,63 +106,65 @@ def body_forward(
         quaternions: out [23, 4] ``q_world_from_segment``.
         axes_world: out [23, 3, 3]; row k is the world axis of the joint's k-th coordinate.
     """
-    local = np.empty(4)
-    turn = np.empty(4)
-    partial = np.empty(4)
-    offset = np.empty(3)
-    moved = np.empty(3)
-    jacobian = np.empty((3, 3))
     for s in range(tables.parent.shape[0]):
         parent = tables.parent[s]
         first = tables.first[s]
         freedom = tables.freedom[s]
         if parent < 0:
+            q = exponential(coordinates[first], coordinates[first + 1], coordinates[first + 2])
             for i in range(3):
                 positions[s, i] = coordinates[i]
-            exp_into(coordinates[first], coordinates[first + 1], coordinates[first + 2], quaternions[s])
         else:
-            for i in range(3):
-                offset[i] = tables.unit_offset[s, i] * lengths_m[tables.length[s]]
-            rotate_into(quaternions[parent], offset, moved)
+            p = quaternions[parent]
+            q = (p[0], p[1], p[2], p[3])
+            scale = lengths_m[tables.length[s]]
+            offset = tables.unit_offset[s]
+            moved = rotated(q, (scale * offset[0], scale * offset[1], scale * offset[2]))
             for i in range(3):
                 positions[s, i] = positions[parent, i] + moved[i]
             if freedom == HINGES:
-                for i in range(4):
-                    partial[i] = quaternions[parent, i]
                 for k in range(tables.freedoms[s]):
-                    axis = tables.axes[s, k]
-                    rotate_into(partial, axis, axes_world[s, k])
+                    axis = (tables.axes[s, k, 0], tables.axes[s, k, 1], tables.axes[s, k, 2])
+                    world = rotated(q, axis)
+                    for i in range(3):
+                        axes_world[s, k, i] = world[i]
                     angle = coordinates[first + k]
-                    exp_into(angle * axis[0], angle * axis[1], angle * axis[2], turn)
-                    multiply_into(partial, turn, local)
-                    for i in range(4):
-                        partial[i] = local[i]
-                for i in range(4):
-                    quaternions[s, i] = partial[i]
+                    q = multiplied(q, exponential(angle * axis[0], angle * axis[1], angle * axis[2]))
             else:
                 share = tables.share[s]
-                exp_into(
-                    share * coordinates[first], share * coordinates[first + 1], share * coordinates[first + 2], turn
+                turn = exponential(
+                    share * coordinates[first], share * coordinates[first + 1], share * coordinates[first + 2]
                 )
-                multiply_into(quaternions[parent], turn, quaternions[s])
+                q = multiplied(q, turn)
+        for i in range(4):
+            quaternions[s, i] = q[i]
         normalize_inplace(quaternions[s])
         if freedom != HINGES:
-            share = tables.share[s] if freedom == CHAIN else 1.0
+            _free_axes(tables, coordinates, s, quaternions[s], axes_world[s])
+
+
+@njit(cache=True)
+def _free_axes(tables: BodyTables, coordinates: Float64, s: int, quaternion: Float64, axes: Float64) -> None:
+    """World axes [3, 3] of a joint that turns freely: a ball's own, or a chain's by its right Jacobian."""
+    q = (quaternion[0], quaternion[1], quaternion[2], quaternion[3])
+    if tables.freedom[s] != CHAIN:
+        for k in range(3):
+            world = rotated(q, (1.0 if k == 0 else 0.0, 1.0 if k == 1 else 0.0, 1.0 if k == 2 else 0.0))
             for i in range(3):
-                for j in range(3):
-                    jacobian[i, j] = 1.0 if i == j else 0.0
-            if freedom == CHAIN:
-                left_jacobian_into(
-                    share * coordinates[first],
-                    share * coordinates[first + 1],
-                    share * coordinates[first + 2],
-                    -1.0,
-                    jacobian,
-                )
-            for k in range(3):
-                for i in range(3):
-                    offset[i] = share * jacobian[i, k]
-                rotate_into(quaternions[s], offset, axes_world[s, k])
+                axes[k, i] = world[i]
+        return
+    share, first = tables.share[s], tables.first[s]
+    x, y, z = share * coordinates[first], share * coordinates[first + 1], share * coordinates[first + 2]
+    a, b = jacobian_coefficients(math.sqrt(x * x + y * y + z * z))
+    columns = (
+        (1.0 - b * (y * y + z * z), -a * z + b * x * y, a * y + b * x * z),
+        (a * z + b * x * y, 1.0 - b * (x * x + z * z), -a * x + b * y * z),
+        (-a * y + b * x * z, a * x + b * y * z, 1.0 - b * (x * x + y * y)),
+    )
+    for k in range(3):
+        world = rotated(q, columns[k])
+        for i in range(3):
+            axes[k, i] = share * world[i]
 
 
 @njit(cache=True)
@@ -197,8 +194,6 @@ def point_jacobian(
             the joint offsets contribute).
         length_column: first column of the lengths; negative leaves them out.
     """
-    offset = np.empty(3)
-    moved = np.empty(3)
     s = segment
     while s >= 0:
         first = tables.first[s]
@@ -215,12 +210,10 @@ def point_jacobian(
             for i in range(3):
                 out[i, i] += 1.0
         elif length_column >= 0:
+            # The joint stands where its offset has put it.
             length = tables.length[s]
             for i in range(3):
-                offset[i] = tables.unit_offset[s, i] * lengths_m[length]
-            rotate_into(quaternions[parent], offset, moved)
-            for i in range(3):
-                out[i, length_column + length] += moved[i]
+                out[i, length_column + length] += positions[s, i] - positions[parent, i]
         s = parent
 
 

@@ -1,23 +1,29 @@
 """One person's filter with a memory: measurements in any order, each applied at its own time.
 
 The ring keeps every measurement of the last ``window_s`` with the state after
-it. One that comes late is put where it belongs and those after it are applied
-again, so the outcome is that of the right order. What is older is refused.
+it; what was measured at one time is one entry and one update. A measurement that
+comes late is put where it belongs, and what comes after it is computed again
+when somebody asks, so the outcome is that of the right order. What is older is
+refused. The same ring gives the state of a moment ago in the light of all that
+has come since (``fusion.filter.smoother``).
 """
 
 from __future__ import annotations
 
 import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 
+from fusion.filter.innovations import InnovationStatistics, Tally
 from fusion.filter.measurements.anatomy import AnatomyParams
-from fusion.filter.measurements.rows import Measurement
 from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
+from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State, empty_state
-from fusion.filter.update import UpdateParams, Updater
+from fusion.filter.system import Measurement
+from fusion.filter.update import Information, UpdateParams, Updater, make_information
 
 
 class Outcome(Enum):
@@ -29,7 +35,7 @@ class Outcome(Enum):
     REFUSED_AHEAD = "refused_ahead"
     """So far ahead of all else that its stamp cannot be right."""
     REFUSED_USELESS = "refused_useless"
-    """Nothing of it could be used (nothing in view, numbers that cannot be)."""
+    """Nothing of it could be used (numbers that cannot be)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class FilterParams:
     update: UpdateParams = field(default_factory=UpdateParams)
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
     window_s: float = 0.3
-    """How late a measurement may be."""
+    """How late a measurement may be, and how far back the smoothed output can reach."""
     lock_after_s: float = 1.0
     """Lengths are learned for at least so long,"""
     lock_share: float = 0.03
@@ -52,13 +58,17 @@ class FilterParams:
 
 
 @dataclass(slots=True, eq=False)
-class _Entry:
-    measurement: Measurement
-    after: State
+class Entry:
+    """All that was measured at one time, and the state after it."""
 
-    @property
-    def key(self) -> tuple[int, str]:
-        return self.measurement.time_ns, self.measurement.source
+    time_ns: int
+    measurements: list[Measurement]
+    """In the order of their sources."""
+    after: State
+    information: Information
+    """What the update has told."""
+    tallies: list[Tally] = field(default_factory=list)
+    """One a measurement: how its innovations compare with what it claims."""
 
 
 class PersonFilter:
@@ -69,16 +79,24 @@ class PersonFilter:
         self.params = params
         self.updater = updater
         self.process = make_process(params.process)
+        self.innovations = InnovationStatistics()
+        self._imus = start.imus
+        self._smoother = Smoother(self.process, len(start.nominal))
         self._base = start.copy()
-        self._entries: list[_Entry] = []
-        self._pool: list[State] = []
+        self._entries: list[Entry] = []
+        self._pool: list[Entry] = []
         self._settled = 0
         """Entries before this one are up to date; those from it on wait until somebody asks."""
 
     @property
     def newest_ns(self) -> int:
         """Time of the newest measurement; asking costs nothing."""
-        return self._entries[-1].measurement.time_ns if self._entries else self._base.time_ns
+        return self._entries[-1].time_ns if self._entries else self._base.time_ns
+
+    @property
+    def oldest_ns(self) -> int:
+        """Before this time nothing is remembered."""
+        return self._base.time_ns
 
     @property
     def state(self) -> State:
@@ -86,18 +104,15 @@ class PersonFilter:
         return self._state_after(len(self._entries))
 
     def apply(self, measurement: Measurement) -> Outcome:
-        """Take a measurement in, at its own time. What comes after it is computed again when it is asked for."""
-        if measurement.time_ns < max(self._base.time_ns, self.newest_ns - self._window_ns()):
+        """Take a measurement in, at its own time; it is computed when somebody asks."""
+        time_ns = measurement.time_ns
+        if time_ns < max(self._base.time_ns, self.newest_ns - self._window_ns()):
             return Outcome.REFUSED_LATE
-        entry = _Entry(measurement, self._pool.pop() if self._pool else empty_state())
-        index = bisect.bisect_right(self._entries, entry.key, key=lambda e: e.key)
-        self._state_after(index)
-        self._entries.insert(index, entry)
-        if not self._advance(index):
-            del self._entries[index]
-            self._pool.append(entry.after)
-            return Outcome.REFUSED_USELESS
-        self._settled = index + 1
+        index = bisect.bisect_left(self._entries, time_ns, key=_time_of)
+        if index == len(self._entries) or self._entries[index].time_ns != time_ns:
+            self._entries.insert(index, self._new_entry(time_ns))
+        bisect.insort_right(self._entries[index].measurements, measurement, key=_source_of)
+        self._settled = min(self._settled, index)
         self._forget()
         return Outcome.APPLIED
 
@@ -107,9 +122,37 @@ class PersonFilter:
         predict(out, self.process, max(time_ns, out.time_ns))
         return out
 
+    def smoothed(self, time_ns: int, out: State) -> State:
+        """Write the state at ``time_ns``, given all measurements that have come by now, into ``out``.
+
+        A time before the window gives the oldest state that is remembered, one after the
+        newest measurement a prediction.
+        """
+        if time_ns >= self.newest_ns:
+            return self.predicted(time_ns, out)
+        time_ns = max(time_ns, self._base.time_ns)
+        first = bisect.bisect_right(self._entries, time_ns, key=_time_of)
+        self._state_after(len(self._entries))
+        out.copy_from(self._state_after(first))
+        predict(out, self.process, time_ns)
+        self._smoother.smooth(out, [(e.information, e.after) for e in self._entries[first:]])
+        return out
+
     def state_before(self, time_ns: int) -> State:
-        """The last remembered state that is not after ``time_ns``, else the oldest one."""
-        return self._state_after(bisect.bisect_right(self._entries, time_ns, key=lambda e: e.measurement.time_ns))
+        """The last remembered state that is before ``time_ns``, else the oldest one.
+
+        What was measured at that time itself is left out, so that several views of one moment
+        are told apart in the light of the same prediction, and are one update.
+        """
+        return self._state_after(bisect.bisect_left(self._entries, time_ns, key=_time_of))
+
+    def _new_entry(self, time_ns: int) -> Entry:
+        if not self._pool:
+            return Entry(time_ns, [], empty_state(self._imus), make_information(len(self._base.nominal)))
+        entry = self._pool.pop()
+        entry.time_ns = time_ns
+        entry.measurements = []
+        return entry
 
     def _state_after(self, count: int) -> State:
         """The state after so many entries, computed where it is not up to date."""
@@ -121,33 +164,59 @@ class PersonFilter:
     def _window_ns(self) -> int:
         return int(self.params.window_s * NS_PER_S)
 
-    def _advance(self, index: int) -> bool:
-        """Compute the state after one entry from the one before; False if its measurement could not be used."""
+    def _advance(self, index: int) -> None:
+        """Compute the state after one entry from the one before."""
         entry = self._entries[index]
         before = self._entries[index - 1].after if index else self._base
         entry.after.copy_from(before)
-        predict(entry.after, self.process, entry.measurement.time_ns)
-        used = self.updater.apply(entry.after, entry.measurement) >= 0
-        if not entry.after.lengths_locked and self._lengths_known(entry.after):
-            entry.after.lock_lengths()
-        return used
-
-    def _lengths_known(self, state: State) -> bool:
-        age_s = (state.time_ns - state.born_ns) / NS_PER_S
-        if age_s < self.params.lock_after_s:
-            return False
-        sigmas = np.sqrt(state.covariance.diagonal()[LENGTH])
-        # A length that no landmark tells of (a hand, seen by a detector without fingers) keeps its prior.
-        told = sigmas[sigmas < self.params.untold_share]
-        known = told.size > 0 and float(told.max()) < self.params.lock_share
-        return known or age_s > self.params.lock_at_latest_s
+        entry.tallies = advance(entry.after, entry.time_ns, entry.measurements, self, entry.information)
 
     def _forget(self) -> None:
         """Drop entries that no accepted measurement can come before any more."""
         horizon = self.newest_ns - self._window_ns()
-        while len(self._entries) > 1 and self._entries[1].measurement.time_ns <= horizon:
+        while len(self._entries) > 1 and self._entries[1].time_ns <= horizon:
             self._state_after(1)
             first = self._entries.pop(0)
             self._settled -= 1
-            self._pool.append(self._base)
-            self._base = first.after
+            self.innovations.take(first.tallies)
+            first.after, self._base = self._base, first.after
+            self._pool.append(first)
+
+
+def advance(
+    state: State,
+    time_ns: int,
+    measurements: Sequence[Measurement],
+    owner: PersonFilter,
+    information: Information | None = None,
+) -> list[Tally]:
+    """Carry a state to a time and give it what was measured there.
+
+    Returns:
+        How each measurement's innovations compare with what it claims.
+    """
+    predict(state, owner.process, time_ns)
+    used = owner.updater.apply(state, measurements, information=information) >= 0
+    if not state.lengths_locked and lengths_known(state, owner.params):
+        state.lock_lengths()
+    return owner.updater.tallies(measurements) if used else []
+
+
+def lengths_known(state: State, params: FilterParams) -> bool:
+    """Whether the lengths may be taken as constant from now on."""
+    age_s = (state.time_ns - state.born_ns) / NS_PER_S
+    if age_s < params.lock_after_s:
+        return False
+    sigmas = np.sqrt(state.covariance.diagonal()[LENGTH])
+    # A length that no landmark tells of (a hand, seen by a detector without fingers) keeps its prior.
+    told = sigmas[sigmas < params.untold_share]
+    known = told.size > 0 and float(told.max()) < params.lock_share
+    return known or age_s > params.lock_at_latest_s
+
+
+def _time_of(entry: Entry) -> int:
+    return entry.time_ns
+
+
+def _source_of(measurement: Measurement) -> str:
+    return measurement.source

@@ -9,6 +9,7 @@ acceleration) with a decaying rate.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ from numba import njit
 from fusion.body.kinematics import BALL, ROOT, TABLES, BodyTables
 from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import COORDINATE_NAMES
-from fusion.filter.state import RATE_COLUMN, State, retract_into
-from fusion.maths.kernels import left_jacobian_into, matrix_of_rotvec_into
+from fusion.filter.state import IMU_COLUMN, IMU_SIZE, RATE_COLUMN, State, retract_into
+from fusion.maths.kernels import conjugated, exponential, jacobian_coefficients, logarithm, multiplied
 from fusion.records import Float64
 
 NS_PER_S = 1e9
@@ -56,6 +57,12 @@ class ProcessParams:
     girdle_rest_s: float = 1.0
     hand_rest_s: float = 2.0
     toe_rest_s: float = 0.1
+    mounting_walk_rad: float = 0.002
+    """How much an IMU shifts on its segment, rad a root second."""
+    heading_walk_rad: float = 0.003
+    """How fast the heading of an orientation filter without magnetometer drifts, rad a root second."""
+    bias_walk_rad_s: float = 1e-4
+    """How fast a gyroscope's bias drifts, rad/s a root second."""
 
 
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -110,80 +117,172 @@ class Process(NamedTuple):
     """The process as the kernels take it."""
 
     density: Float64
-    """[44] white-acceleration density, unit^2/s^3."""
+    """[44, 44] white-acceleration density between coordinates, unit^2/s^3."""
     rest_rate: Float64
     """[44] 1/s."""
     rest: Float64
     """[44] where a coordinate returns to."""
-    decay_s: float
-    """Time constant of the rates, s."""
+    decay_s: Float64
+    """[44] time constants of the rates, s."""
+    walk: Float64
+    """[7] random walk of an IMU's slow states, unit^2/s."""
 
 
 def make_process(params: ProcessParams) -> Process:
     """Arrays of a process."""
-    return Process(spectral_densities(params), rest_rates(params), resting_coordinates(), params.decay_s)
+    imu = (params.mounting_walk_rad,) * 3 + (params.heading_walk_rad,) + (params.bias_walk_rad_s,) * 3
+    return Process(
+        density=np.diag(spectral_densities(params)),
+        rest_rate=rest_rates(params),
+        rest=resting_coordinates(),
+        decay_s=np.full(len(COORDINATE_NAMES), params.decay_s),
+        walk=np.array(imu) ** 2,
+    )
 
 
 @njit(cache=True)
-def _transition_rows(tables: BodyTables, p: Float64, error: Float64, reach: float, keep: float, stay: Float64) -> None:
-    """p <- F p. F is the identity but for the turn of the rotations, their coupling to the rates, and the decay."""
+def rotation_step(x: float, y: float, z: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How a right-perturbed rotation's error goes on when it turns by the rotation vector (x, y, z).
+
+    Returns:
+        Rows of Exp(-v), by which the old error is turned, and of the right Jacobian of v, by which the
+        error of v enters; nine numbers each. Source: Sola, arXiv 1812.01537, eqs. 83 and 143.
+    """
+    angle = math.sqrt(x * x + y * y + z * z)
+    a, b = jacobian_coefficients(angle)
+    s = 1.0 - b * angle * angle
+    turn = (
+        1.0 - a * (y * y + z * z), s * z + a * x * y, -s * y + a * x * z,
+        -s * z + a * x * y, 1.0 - a * (x * x + z * z), s * x + a * y * z,
+        s * y + a * x * z, -s * x + a * y * z, 1.0 - a * (x * x + y * y),
+    )  # fmt: skip
+    couple = (
+        1.0 - b * (y * y + z * z), a * z + b * x * y, -a * y + b * x * z,
+        -a * z + b * x * y, 1.0 - b * (x * x + z * z), a * x + b * y * z,
+        a * y + b * x * z, -a * x + b * y * z, 1.0 - b * (x * x + y * y),
+    )  # fmt: skip
+    return turn, couple
+
+
+@njit(cache=True)
+def transition_rows(tables: BodyTables, process: Process, step_s: float, error: Float64, p: Float64) -> None:
+    """p [n, any] <- F p. F is the identity but for the turn of the rotations, the rates that move them, and decays.
+
+    ``error`` [n] is the step of the nominal.
+    """
     size = p.shape[1]
-    pose = RATE_COLUMN
-    turn = np.empty((3, 3))
-    couple = np.empty((3, 3))
-    rows = np.empty((3, size))
-    for i in range(pose):
+    for i in range(tables.turns.shape[0]):
         if not tables.turns[i]:
+            reach = process.decay_s[i] * (1.0 - math.exp(-step_s / process.decay_s[i]))
+            stay = math.exp(-step_s * process.rest_rate[i])
             for c in range(size):
-                p[i, c] = stay[i] * p[i, c] + reach * p[RATE_COLUMN + i, c]
+                p[i, c] = stay * p[i, c] + reach * p[RATE_COLUMN + i, c]
     for s in range(tables.parent.shape[0]):
         if tables.freedom[s] != ROOT and tables.freedom[s] != BALL:
             continue
         i = tables.first[s]
-        matrix_of_rotvec_into(-error[i], -error[i + 1], -error[i + 2], turn)
-        left_jacobian_into(error[i], error[i + 1], error[i + 2], -1.0, couple)
-        for k in range(3):
-            for c in range(size):
-                total = 0.0
-                for m in range(3):
-                    total += turn[k, m] * p[i + m, c] + reach * couple[k, m] * p[RATE_COLUMN + i + m, c]
-                rows[k, c] = total
-        for k in range(3):
-            for c in range(size):
-                p[i + k, c] = rows[k, c]
-    for i in range(RATE_COLUMN, RATE_COLUMN + pose):
+        v = RATE_COLUMN + i
+        turn, couple = rotation_step(error[i], error[i + 1], error[i + 2])
+        stay = math.exp(-step_s * process.rest_rate[i])
+        x, y, z = reaches(process, i, step_s)
         for c in range(size):
-            p[i, c] *= keep
+            a, b, d = stay * p[i, c], stay * p[i + 1, c], stay * p[i + 2, c]
+            e, f, g = x * p[v, c], y * p[v + 1, c], z * p[v + 2, c]
+            for k in range(3):
+                p[i + k, c] = (
+                    turn[3 * k] * a + turn[3 * k + 1] * b + turn[3 * k + 2] * d
+                    + couple[3 * k] * e + couple[3 * k + 1] * f + couple[3 * k + 2] * g
+                )  # fmt: skip
+    for i in range(tables.turns.shape[0]):
+        keep = math.exp(-step_s / process.decay_s[i])
+        for c in range(size):
+            p[RATE_COLUMN + i, c] *= keep
 
 
 @njit(cache=True)
-def predict_kernel(tables: BodyTables, nominal: Float64, covariance: Float64, process: Process, step_s: float) -> None:
-    """Advance one state by ``step_s`` in place: nominal [99] and covariance [99, 99]."""
-    size = nominal.shape[0]
-    pose = RATE_COLUMN
-    keep = np.exp(-step_s / process.decay_s)
-    reach = process.decay_s * (1.0 - keep)
-    stay = np.exp(-step_s * process.rest_rate)
-    error = np.zeros(size)
-    for i in range(pose):
-        error[i] = reach * nominal[RATE_COLUMN + i]
+def reaches(process: Process, first: int, step_s: float) -> tuple[float, float, float]:
+    """How far unit rates of three coordinates carry them in a step."""
+    a, b, c = process.decay_s[first], process.decay_s[first + 1], process.decay_s[first + 2]
+    return (
+        a * (1.0 - math.exp(-step_s / a)),
+        b * (1.0 - math.exp(-step_s / b)),
+        c * (1.0 - math.exp(-step_s / c)),
+    )
 
-    # P <- F P F^T: F on the rows, then on the columns.
-    _transition_rows(tables, covariance, error, reach, keep, stay)
-    _transition_rows(tables, covariance.T, error, reach, keep, stay)
 
-    for i in range(pose):
-        v = RATE_COLUMN + i
-        q = process.density[i]
-        covariance[i, i] += q * step_s**3 / 3.0
-        covariance[i, v] += q * step_s**2 / 2.0
-        covariance[v, i] += q * step_s**2 / 2.0
-        covariance[v, v] += q * step_s
-        error[i] += (stay[i] - 1.0) * (nominal[i] - process.rest[i])
+@njit(cache=True)
+def step_error(tables: BodyTables, nominal: Float64, process: Process, step_s: float, error: Float64) -> None:
+    """The step [n] that the nominal takes in ``step_s``."""
+    error[:] = 0.0
+    for i in range(tables.turns.shape[0]):
+        decay = process.decay_s[i]
+        error[i] = decay * (1.0 - math.exp(-step_s / decay)) * nominal[RATE_COLUMN + i]
+        if process.rest_rate[i] > 0.0 and not tables.turns[i]:
+            error[i] += (math.exp(-step_s * process.rest_rate[i]) - 1.0) * (nominal[i] - process.rest[i])
+    for s in range(tables.parent.shape[0]):
+        f = tables.first[s]
+        if tables.freedom[s] == BALL and process.rest_rate[f] > 0.0:
+            away = logarithm(
+                multiplied(
+                    conjugated(exponential(nominal[f], nominal[f + 1], nominal[f + 2])),
+                    exponential(process.rest[f], process.rest[f + 1], process.rest[f + 2]),
+                )
+            )
+            part = 1.0 - math.exp(-step_s * process.rest_rate[f])
+            for k in range(3):
+                error[f + k] += part * away[k]
 
+
+@njit(cache=True)
+def _add_noise(covariance: Float64, process: Process, step_s: float) -> None:
+    """Integrated white acceleration, and the walk of slow states that exist."""
+    third, half = step_s**3 / 3.0, step_s**2 / 2.0
+    for i in range(process.density.shape[0]):
+        for j in range(process.density.shape[0]):
+            q = process.density[i, j]
+            if q != 0.0:
+                covariance[i, j] += q * third
+                covariance[i, RATE_COLUMN + j] += q * half
+                covariance[RATE_COLUMN + i, j] += q * half
+                covariance[RATE_COLUMN + i, RATE_COLUMN + j] += q * step_s
+    for first in range(IMU_COLUMN, covariance.shape[0], IMU_SIZE):
+        for k in range(IMU_SIZE):
+            if covariance[first + k, first + k] > 0.0:
+                covariance[first + k, first + k] += process.walk[k] * step_s
+
+
+@njit(cache=True)
+def advance_nominal(tables: BodyTables, nominal: Float64, process: Process, step_s: float, error: Float64) -> None:
+    """Advance nominal [n] in place; ``error`` [n] takes the step."""
+    step_error(tables, nominal, process, step_s, error)
     retract_into(tables, nominal, error, nominal)
-    for i in range(pose):
-        nominal[RATE_COLUMN + i] *= keep
+    for i in range(tables.turns.shape[0]):
+        nominal[RATE_COLUMN + i] *= math.exp(-step_s / process.decay_s[i])
+
+
+@njit(cache=True)
+def predict_kernel(
+    tables: BodyTables, nominal: Float64, covariance: Float64, process: Process, step_s: float, error: Float64
+) -> None:
+    """Advance one state by ``step_s`` in place: nominal [n] and covariance [n, n]; ``error`` [n] is scratch."""
+    advance_nominal(tables, nominal, process, step_s, error)
+    # P <- F P F^T: F on the rows, then on the columns.
+    transition_rows(tables, process, step_s, error, covariance)
+    transition_rows(tables, process, step_s, error, covariance.T)
+    _add_noise(covariance, process, step_s)
+
+
+def steps_between(from_ns: int, to_ns: int) -> tuple[int, float]:
+    """Number and length in s of the steps in which a gap is crossed; none where there is no gap.
+
+    Raises:
+        ValueError: if ``to_ns`` is before ``from_ns``.
+    """
+    if to_ns < from_ns:
+        raise ValueError(f"cannot predict back from {from_ns} to {to_ns} ns")
+    gap_s = (to_ns - from_ns) / NS_PER_S
+    count = math.ceil(gap_s / MAX_STEP_S)
+    return count, gap_s / max(count, 1)
 
 
 def predict(state: State, process: Process, time_ns: int) -> None:
@@ -192,11 +291,9 @@ def predict(state: State, process: Process, time_ns: int) -> None:
     Raises:
         ValueError: if ``time_ns`` is before the state.
     """
-    if time_ns < state.time_ns:
-        raise ValueError(f"cannot predict back from {state.time_ns} to {time_ns} ns")
-    remaining_s = (time_ns - state.time_ns) / NS_PER_S
-    steps = max(1, int(np.ceil(remaining_s / MAX_STEP_S)))
-    if remaining_s > 0.0:
-        for _ in range(steps):
-            predict_kernel(TABLES, state.nominal, state.covariance, process, remaining_s / steps)
+    count, step_s = steps_between(state.time_ns, time_ns)
+    if count:
+        error = np.empty_like(state.nominal)
+        for _ in range(count):
+            predict_kernel(TABLES, state.nominal, state.covariance, process, step_s, error)
     state.time_ns = time_ns

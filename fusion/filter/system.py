@@ -28,6 +28,10 @@ MAX_OBSERVATIONS = 2400
 """Most observations of one update: 16 cameras that see 133 landmarks, and the rest."""
 
 
+MAX_LANDMARKS = 160
+"""Most landmarks of a set whose features several views share."""
+
+
 class Body(NamedTuple):
     """Kinematics at the current linearisation point."""
 
@@ -63,7 +67,8 @@ class System(NamedTuple):
     variance: Float64
     """[MAX_OBSERVATIONS, 3] of each component, unit^2."""
     robust: Int64
-    """[MAX_OBSERVATIONS] 1 where the observation may be an outlier, 0 for knowledge (limits, rest)."""
+    """[MAX_OBSERVATIONS] 0 for knowledge (limits, rest), 1 where the observation may be an outlier, 2 for
+    a landmark: where most of these seem to be outliers, it is the prior that is wrong."""
     source: Int64
     """[MAX_OBSERVATIONS] the measurement's own index of the observation (the landmark, the sensor)."""
     group: Int64
@@ -72,8 +77,14 @@ class System(NamedTuple):
     """[MAX_OBSERVATIONS] robust weight, set by the solver."""
     squared: Float64
     """[MAX_OBSERVATIONS] squared Mahalanobis distance of the innovation, set by the solver."""
-    count: Int64
-    """[3] features in use, observations in use, group that is being filled."""
+    value: Float64
+    """[MAX_FEATURES, 3] predicted value of a feature, where a measurement keeps it (points: world, m)."""
+    landmark: Int64
+    """[MAX_LANDMARKS] feature of each landmark that has one, else -1."""
+    sorted: Float64
+    """[MAX_OBSERVATIONS] scratch of whoever needs a median."""
+    filled: Int64
+    """[4] features in use, observations in use, group that is being filled, landmark set of ``landmark`` or -1."""
 
 
 def make_body() -> Body:
@@ -103,28 +114,31 @@ def make_system(errors: int) -> System:
         group=np.zeros(MAX_OBSERVATIONS, dtype=np.int64),
         weight=np.ones(MAX_OBSERVATIONS),
         squared=np.zeros(MAX_OBSERVATIONS),
-        count=np.zeros(3, dtype=np.int64),
+        value=np.zeros((MAX_FEATURES, 3)),
+        landmark=np.full(MAX_LANDMARKS, -1, dtype=np.int64),
+        sorted=np.zeros(MAX_OBSERVATIONS),
+        filled=np.array([0, 0, 0, -1], dtype=np.int64),
     )
 
 
 @njit(cache=True)
 def add_feature(system: System, size: int) -> int:
     """A new feature of so many components with a Jacobian of zeros; its index, or -1 where there is no room."""
-    f = system.count[0]
+    f = system.filled[0]
     if f >= system.jacobian.shape[0]:
         return -1
     for i in range(size):
         for c in range(system.jacobian.shape[2]):
             system.jacobian[f, i, c] = 0.0
     system.size[f] = size
-    system.count[0] = f + 1
+    system.filled[0] = f + 1
     return int(f)
 
 
 @njit(cache=True)
 def add_observation(system: System, feature: int, size: int, source: int) -> int:
     """A new robust observation that sees the feature as it is; its index, or -1 where there is no room."""
-    o = system.count[1]
+    o = system.filled[1]
     if o >= system.feature.shape[0] or feature < 0:
         return -1
     for i in range(3):
@@ -134,10 +148,27 @@ def add_observation(system: System, feature: int, size: int, source: int) -> int
     system.components[o] = size
     system.robust[o] = 1
     system.source[o] = source
-    system.group[o] = system.count[2]
+    system.group[o] = system.filled[2]
     system.weight[o] = 1.0
-    system.count[1] = o + 1
+    system.filled[1] = o + 1
     return int(o)
+
+
+@njit(cache=True)
+def drop_observation(system: System) -> None:
+    """Take back the newest observation."""
+    system.filled[1] -= 1
+
+
+@njit(cache=True)
+def clear(system: System) -> None:
+    """Empty the system."""
+    system.filled[0] = 0
+    system.filled[1] = 0
+    system.filled[2] = 0
+    system.filled[3] = -1
+    for k in range(system.landmark.shape[0]):
+        system.landmark[k] = -1
 
 
 @njit(cache=True)
@@ -174,6 +205,6 @@ class Measurement(Protocol):
     def learn(self, state: State, system: System) -> None:
         """After the update: remember what residuals and weights tell (noise scale, joints seen).
 
-        ``system.count[2]`` is the measurement's own group.
+        ``system.filled[2]`` is the measurement's own group.
         """
         ...

@@ -1,37 +1,52 @@
 """The iterated, robust update: with a wide prior a skeletal fit, with a narrow one a filter step.
 
 Gauss-Newton on the manifold around the prior (Bell and Cathey, "The iterated
-Kalman filter update as a Gauss-Newton method", IEEE TAC 38(2), 1993, eq. 20),
-solved in measurement space: for m rows and n states the cost is m n^2 and never
-asks for the inverse of the covariance, so that a locked length may have none.
+Kalman filter update as a Gauss-Newton method", IEEE TAC 38(2), 1993, eq. 20).
+All measurements of one time are one update, so their order does not matter.
+
+What the sensors say is first summed in each feature's few components
+(``fusion.filter.system``): A = sum of w H^T R^-1 H and g = sum of w H^T R^-1 r.
+The step is then solved in the smaller of two spaces, which give the same answer:
+
+* *state space*, for many features (pictures): with P_aa = C C^T over the a
+  coordinates that are touched and L = sum of J^T A J, the step is
+  C (I + C^T L C)^-1 C^T g. It costs the same for one camera and for sixteen, and
+  never asks for the inverse of the covariance.
+* *measurement space*, for few features (inertial sensors, radar): with A = F F^T,
+  whitened rows F^T J, the usual S = I + F^T J P J^T F.
 
 Outliers are weighed by the likelihood of a Student-t, w = (nu + d) / (nu + e^2),
 re-weighted at each iteration (Lange, Little, Taylor, "Robust statistical
 modeling using the t distribution", JASA 84, 1989). The first weights use the
 innovation's own covariance, so that a prior that is merely unsure does not make
-an outlier of a good measurement; beyond ``gate`` a block is left out, unless
-most are, when it is the prior that is wrong.
+an outlier of a good measurement; beyond ``gate`` an observation is left out.
+Landmarks are not, where most of them are beyond it: then it is the prior that is
+wrong.
 
-The posterior covariance is P - W^T W with W the whitened gain: one symmetric
-rank-m downdate, then symmetrised. It differs from Joseph's form by rounding
-only (m of order 1e2, S >= R > 0), at a third of its cost; ``_condition`` keeps the
-diagonal from falling below what double precision can carry.
+The posterior covariance is P - X^T (I - B^-1) X with X = C^-1 P_a and
+B = I + C^T L C (in measurement space P - W^T W): one symmetric downdate, then
+symmetrised. It differs from Joseph's form by rounding only (both S and B are at
+least the identity), at a third of its cost; ``_condition`` keeps the diagonal from
+falling below what double precision can carry.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from fusion.body.kinematics import TABLES, BodyTables, body_forward
+from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates
+from fusion.filter.algebra import backward_solve, cholesky, forward_solve, semidefinite_factor, solve_vector
+from fusion.filter.innovations import Tally
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
-from fusion.filter.measurements.rows import MAX_ROWS, Body, Measurement, Rows, make_body, make_rows
-from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
-from fusion.records import Float64
+from fusion.filter.state import BODY_ERRORS, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
+from fusion.filter.system import MAX_FEATURES, Body, Measurement, System, clear, make_body, make_system
+from fusion.records import Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,229 +63,541 @@ class UpdateParams:
     student_nu: float = 3.0
     """Degrees of freedom of the residuals' Student-t."""
     gate: float = 7.0
-    """Mahalanobis distance beyond which a block is left out (sigmas)."""
+    """Mahalanobis distance beyond which an observation is left out (sigmas)."""
     gate_majority: float = 0.6
-    """If a larger share of blocks would be left out, none is."""
-    weight_floor: float = 1e-100
-    """Smallest weight, so that its inverse is finite. What is left out gets it: a landmark that is a
-    million pixels away must not pull at all."""
+    """If a larger share of landmarks would be left out, none is."""
+
+
+class Robust(NamedTuple):
+    """What the kernels need of ``UpdateParams``."""
+
+    nu: float
+    gate: float
+    majority: float
+
+
+_WEIGHT_FLOOR = 1e-100
+"""What is left out gets it: a landmark that is a million pixels away must not pull at all."""
+_MAX_WHITE_ROWS = 160
+"""Most rows in measurement space; more are solved in state space."""
+_NULL = 1e-12
+"""Pivots of a feature's information below this share of the largest are null: what one camera does not see."""
 
 
 class Workspace(NamedTuple):
-    """Arrays of the solver."""
+    """Arrays of the solver for an error state of size n; matrices are flat and used in their leading part."""
 
-    gain: Float64
-    """[MAX_ROWS, 99] P H^T, transposed; then the whitened gain."""
-    innovation_covariance: Float64
-    """[MAX_ROWS, MAX_ROWS] flat storage of the leading m x m block."""
-    weights: Float64
-    """[MAX_ROWS]."""
+    columns: Int64
+    """[MAX_FEATURES, n] columns of each feature's Jacobian that are not zero."""
+    width: Int64
+    """[MAX_FEATURES] how many."""
+    packed: Float64
+    """[MAX_FEATURES, 3, n] these columns."""
+    spread: Float64
+    """[MAX_FEATURES, 3, 3] prior covariance of each feature."""
+    information: Float64
+    """[MAX_FEATURES, 3, 3] A."""
+    gradient: Float64
+    """[MAX_FEATURES, 3] g."""
+    order: Int64
+    """[n] columns that take part: those that features touch first."""
+    place: Int64
+    """[n] place of each column in ``order``, -1 where it takes no part."""
+    sizes: Int64
+    """[4] touched columns a, columns that take part, white rows, 1 where solved in state space."""
+    prior: Float64
+    """[n * n] covariance in that order."""
+    normal: Float64
+    """[n * n] L over the touched columns."""
+    eta: Float64
+    """[n] sum of J^T g over the touched columns."""
+    factor: Float64
+    """[n * n] C, or the factor of S."""
+    middle: Float64
+    """[n * n] B and its factor."""
+    left: Float64
+    """[max(n, rows) * n] X, or the gain in measurement space."""
+    right: Float64
+    """[max(n, rows) * n]."""
+    white: Float64
+    """[rows] whitened residual."""
     vector: Float64
-    """[MAX_ROWS]."""
-    downdate: Float64
-    """[99, 99]."""
+    """[max(n, rows)]."""
+    small: Float64
+    """[2, 3, 3]."""
     step: Float64
-    """[99] total correction from the prior."""
+    """[n] total correction from the prior."""
     previous: Float64
-    """[99]."""
+    """[n]."""
     nominal: Float64
-    """[99] linearisation point."""
+    """[n] linearisation point."""
 
 
-def make_workspace() -> Workspace:
+def make_workspace(errors: int) -> Workspace:
     """Arrays for one solver."""
+    n, longest = errors, max(errors, _MAX_WHITE_ROWS)
     return Workspace(
-        gain=np.zeros((MAX_ROWS, ERRORS)),
-        innovation_covariance=np.zeros(MAX_ROWS * MAX_ROWS),
-        weights=np.ones(MAX_ROWS),
-        vector=np.zeros(MAX_ROWS),
-        downdate=np.zeros((ERRORS, ERRORS)),
-        step=np.zeros(ERRORS),
-        previous=np.zeros(ERRORS),
-        nominal=np.zeros(ERRORS),
+        columns=np.zeros((MAX_FEATURES, n), dtype=np.int64),
+        width=np.zeros(MAX_FEATURES, dtype=np.int64),
+        packed=np.zeros((MAX_FEATURES, 3, n)),
+        spread=np.zeros((MAX_FEATURES, 3, 3)),
+        information=np.zeros((MAX_FEATURES, 3, 3)),
+        gradient=np.zeros((MAX_FEATURES, 3)),
+        order=np.zeros(n, dtype=np.int64),
+        place=np.zeros(n, dtype=np.int64),
+        sizes=np.zeros(4, dtype=np.int64),
+        prior=np.zeros(n * n),
+        normal=np.zeros(n * n),
+        eta=np.zeros(n),
+        factor=np.zeros(longest * longest),
+        middle=np.zeros(n * n),
+        left=np.zeros(longest * n),
+        right=np.zeros(longest * n),
+        white=np.zeros(_MAX_WHITE_ROWS),
+        vector=np.zeros(longest),
+        small=np.zeros((2, 3, 3)),
+        step=np.zeros(n),
+        previous=np.zeros(n),
+        nominal=np.zeros(n),
     )
 
 
-@njit(cache=True, error_model="numpy")
-def _weigh(
-    rows: Rows,
-    covariance: Float64,
-    weights: Float64,
-    first: bool,
-    nu: float,
-    gate: float,
-    majority: float,
-    floor: float,
-) -> int:
-    """Student-t weights of all blocks; returns how many blocks the gate left out.
+@njit(cache=True)
+def linearise(tables: BodyTables, nominal: Float64, body: Body, system: System) -> None:
+    """Fill ``body`` with the kinematics at ``nominal`` [n] and empty the system."""
+    for i in range(body.lengths_m.shape[0]):
+        body.lengths_m[i] = math.exp(nominal[LENGTH_COLUMN + i])
+    body_forward(tables, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
+    body_rates(tables, nominal[RATE_COLUMN:], body.positions, body.axes_world, body.velocities, body.angular_rates)
+    clear(system)
 
-    ``covariance`` [m, m] is that of the innovation before any weight; at the first
-    iteration distances are measured with it, later with the measurement's own.
-    """
-    m = rows.filled[0]
-    blocks = 0
-    outside = 0
-    n = 0
-    while n < m:
-        size = 1
-        while n + size < m and rows.block[n + size] == n:
-            size += 1
-        squared = 0.0
-        if rows.robust[n] == 1:
-            if first and size == 2:
-                a, b, d = covariance[n, n], covariance[n, n + 1], covariance[n + 1, n + 1]
-                x, y = rows.residual[n], rows.residual[n + 1]
-                squared = (d * x * x - 2.0 * b * x * y + a * y * y) / (a * d - b * b)
-            else:
-                for i in range(n, n + size):
-                    variance = covariance[i, i] if first else rows.variance[i]
-                    squared += rows.residual[i] * rows.residual[i] / variance
-            blocks += 1
-            weight = (nu + size) / (nu + squared)
-            if first and squared > gate * gate:
-                outside += 1
-                weight = -weight
-        else:
-            weight = 1.0
-        for i in range(n, n + size):
-            weights[i] = weight
-        n += size
-    keep = outside > majority * blocks
+
+@njit(cache=True)
+def _pack(system: System, covariance: Float64, work: Workspace) -> None:
+    """Find the columns that each feature touches, and order all that take part."""
+    n = covariance.shape[0]
+    for c in range(n):
+        work.place[c] = 0
+    for f in range(system.filled[0]):
+        width = 0
+        for c in range(n):
+            touched = False
+            for i in range(system.size[f]):
+                touched = touched or system.jacobian[f, i, c] != 0.0
+            # What has no variance is known, and takes no part.
+            if touched and covariance[c, c] > 0.0:
+                for i in range(system.size[f]):
+                    work.packed[f, i, width] = system.jacobian[f, i, c]
+                work.columns[f, width] = c
+                work.place[c] = 1
+                width += 1
+        work.width[f] = width
+    place = 0
+    for part in (1, 0):
+        for c in range(n):
+            if work.place[c] == part and covariance[c, c] > 0.0:
+                work.order[place] = c
+                place += 1
+        if part == 1:
+            work.sizes[0] = place
+    work.sizes[1] = place
+    for c in range(n):
+        work.place[c] = -1
+    for i in range(place):
+        work.place[work.order[i]] = i
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _spread(system: System, covariance: Float64, work: Workspace) -> None:
+    """Prior covariance of every feature."""
+    for f in range(system.filled[0]):
+        size, width = system.size[f], work.width[f]
+        for i in range(size):
+            for j in range(size):
+                work.spread[f, i, j] = 0.0
+        for a in range(width):
+            row = covariance[work.columns[f, a]]
+            x, y, z = 0.0, 0.0, 0.0
+            for b in range(width):
+                value = row[work.columns[f, b]]
+                x += value * work.packed[f, 0, b]
+                y += value * work.packed[f, 1, b]
+                z += value * work.packed[f, 2, b]
+            product = (x, y, z)
+            for i in range(size):
+                for j in range(i + 1):
+                    work.spread[f, i, j] += work.packed[f, i, a] * product[j]
+        for i in range(size):
+            for j in range(i):
+                work.spread[f, j, i] = work.spread[f, i, j]
+
+
+@njit(cache=True)
+def _squared_innovation(system: System, work: Workspace, o: int) -> float:
+    """Squared Mahalanobis distance of an observation's innovation, before any weight."""
+    f, m = system.feature[o], system.components[o]
+    size = system.size[f]
+    s, y = work.small[0], work.small[1, 0]
     for i in range(m):
-        if weights[i] < 0.0:
-            weights[i] = -weights[i] if keep else floor
-        weights[i] = max(weights[i], floor)
-    return 0 if keep else outside
+        for j in range(i + 1):
+            total = 0.0
+            for a in range(size):
+                for b in range(size):
+                    total += system.h[o, i, a] * work.spread[f, a, b] * system.h[o, j, b]
+            s[i, j] = total
+        s[i, i] += system.variance[o, i]
+    if not cholesky(s[:m, :m]):
+        return math.inf
+    squared = 0.0
+    for i in range(m):
+        total = system.residual[o, i]
+        for k in range(i):
+            total -= s[i, k] * y[k]
+        y[i] = total / s[i, i]
+        squared += y[i] * y[i]
+    return squared
 
 
-_REORDER = {"reassoc", "contract"}
-"""Lets the compiler vectorise sums; NaN and infinity keep their meaning."""
+@njit(cache=True, error_model="numpy")
+def _weigh(system: System, work: Workspace, first: bool, robust: Robust) -> int:
+    """Student-t weights of all observations; returns how many the gate left out.
+
+    At the first iteration distances are those of the innovation, later those of
+    the residual in its own noise.
+    """
+    outside, landmarks, landmarks_outside = 0, 0, 0
+    nu, gate_squared = robust.nu, robust.gate * robust.gate
+    for o in range(system.filled[1]):
+        m = system.components[o]
+        if first:
+            squared = _squared_innovation(system, work, o)
+            system.squared[o] = squared
+        else:
+            squared = 0.0
+            for i in range(m):
+                squared += system.residual[o, i] * system.residual[o, i] / system.variance[o, i]
+        if system.robust[o] == 0:
+            system.weight[o] = 1.0
+            continue
+        beyond = first and not squared <= gate_squared
+        weight = max((nu + m) / (nu + squared), _WEIGHT_FLOOR)
+        system.weight[o] = -weight if beyond else weight
+        outside += beyond
+        if system.robust[o] == 2:
+            landmarks += 1
+            landmarks_outside += beyond
+    keep = landmarks_outside > robust.majority * landmarks
+    for o in range(system.filled[1]):
+        if system.weight[o] < 0.0:
+            kept = keep and system.robust[o] == 2
+            system.weight[o] = -system.weight[o] if kept else _WEIGHT_FLOOR
+            outside -= kept
+    return outside
 
 
-@njit(cache=True, fastmath=_REORDER)
-def _cholesky(a: Float64, m: int) -> bool:
-    """Lower factor of a [m, m] in place; False where it is not positive definite."""
-    for j in range(m):
-        pivot = a[j, j]
-        for k in range(j):
-            pivot -= a[j, k] * a[j, k]
-        if not pivot > 0.0:
-            return False
-        root = math.sqrt(pivot)
-        a[j, j] = root
-        for i in range(j + 1, m):
-            total = a[i, j]
-            for k in range(j):
-                total -= a[i, k] * a[j, k]
-            a[i, j] = total / root
+@njit(cache=True)
+def _sum_observations(system: System, work: Workspace) -> None:
+    """A and g of every feature, g as seen from the prior."""
+    for f in range(system.filled[0]):
+        for i in range(3):
+            work.gradient[f, i] = 0.0
+            for j in range(3):
+                work.information[f, i, j] = 0.0
+    for o in range(system.filled[1]):
+        f = system.feature[o]
+        size = system.size[f]
+        for i in range(system.components[o]):
+            certainty = system.weight[o] / system.variance[o, i]
+            for a in range(size):
+                scaled = certainty * system.h[o, i, a]
+                work.gradient[f, a] += scaled * system.residual[o, i]
+                for b in range(size):
+                    work.information[f, a, b] += scaled * system.h[o, i, b]
+    for f in range(system.filled[0]):
+        size = system.size[f]
+        for j in range(size):
+            moved = 0.0
+            for b in range(work.width[f]):
+                moved += work.packed[f, j, b] * work.step[work.columns[f, b]]
+            if moved != 0.0:
+                for i in range(size):
+                    work.gradient[f, i] += work.information[f, i, j] * moved
+
+
+@njit(cache=True)
+def _gather(covariance: Float64, work: Workspace) -> None:
+    """The prior in the solver's order."""
+    size = work.sizes[1]
+    prior = work.prior[: size * size].reshape(size, size)
+    for i in range(size):
+        row = covariance[work.order[i]]
+        for j in range(size):
+            prior[i, j] = row[work.order[j]]
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def sum_features(system: System, work: Workspace) -> None:
+    """L and eta over the touched columns."""
+    a = work.sizes[0]
+    normal = work.normal[: a * a].reshape(a, a)
+    normal[:] = 0.0
+    for i in range(a):
+        work.eta[i] = 0.0
+    for f in range(system.filled[0]):
+        size, width = system.size[f], work.width[f]
+        for p in range(width):
+            row = work.place[work.columns[f, p]]
+            x, y, z = 0.0, 0.0, 0.0
+            for i in range(size):
+                value = work.packed[f, i, p]
+                work.eta[row] += value * work.gradient[f, i]
+                x += value * work.information[f, i, 0]
+                if size > 1:
+                    y += value * work.information[f, i, 1]
+                if size > 2:
+                    z += value * work.information[f, i, 2]
+            for q in range(p + 1):
+                total = x * work.packed[f, 0, q]
+                if size > 1:
+                    total += y * work.packed[f, 1, q]
+                if size > 2:
+                    total += z * work.packed[f, 2, q]
+                # Columns of a feature ascend, and so do their places.
+                normal[row, work.place[work.columns[f, q]]] += total
+    for i in range(a):
+        for j in range(i):
+            normal[j, i] = normal[i, j]
+
+
+@njit(cache=True)
+def _solve_in_state_space(system: System, work: Workspace) -> bool:
+    """The step, and X and B for the covariance; False where the prior is not positive definite."""
+    a, size = work.sizes[0], work.sizes[1]
+    sum_features(system, work)
+    prior = work.prior[: size * size].reshape(size, size)
+    normal = work.normal[: a * a].reshape(a, a)
+    factor = work.factor[: a * a].reshape(a, a)
+    middle = work.middle[: a * a].reshape(a, a)
+    product = work.right[: a * a].reshape(a, a)
+    factor[:] = prior[:a, :a]
+    if not cholesky(factor):
+        return False
+    for i in range(a):
+        for j in range(i + 1, a):
+            factor[i, j] = 0.0
+    np.dot(normal, factor, product)
+    np.dot(factor.T, product, middle)
+    for i in range(a):
+        middle[i, i] += 1.0
+    if not cholesky(middle):
+        return False
+    y = work.vector[:a]
+    for i in range(a):
+        total = 0.0
+        for k in range(i, a):
+            total += factor[k, i] * work.eta[k]
+        y[i] = total
+    solve_vector(middle, y)
+    x = work.left[: a * size].reshape(a, size)
+    x[:] = prior[:a]
+    forward_solve(factor, x)
+    _write_step(work, x, y)
     return True
 
 
 @njit(cache=True)
-def solve_step(
-    rows: Rows,
-    covariance: Float64,
-    work: Workspace,
-    first: bool,
-    nu: float,
-    gate: float,
-    majority: float,
-    floor: float,
-) -> int:
-    """One Gauss-Newton iteration: ``work.step`` becomes the total correction from the prior.
-
-    Args:
-        rows: the system, linearised at prior (+) ``work.step``.
-        covariance: [99, 99] prior.
-        work: the solver's arrays.
-        first: whether the linearisation point is the prior itself.
-        nu: see ``UpdateParams``, as the following.
-        gate: Mahalanobis distance.
-        majority: share of blocks.
-        floor: smallest weight.
-
-    Returns:
-        Number of gated blocks at the first iteration, else 0; -1 if the system is not positive definite.
-    """
-    m = rows.filled[0]
-    jacobian = rows.jacobian[:m]
-    gain = work.gain[:m]
-    s = work.innovation_covariance[: m * m].reshape(m, m)
-    np.dot(jacobian, covariance, gain)
-    np.dot(gain, jacobian.T, s)
-    for i in range(m):
-        s[i, i] += rows.variance[i]
-    gated = _weigh(rows, s, work.weights, first, nu, gate, majority, floor)
-    for i in range(m):
-        s[i, i] += rows.variance[i] * (1.0 / work.weights[i] - 1.0)
-    if not _cholesky(s, m):
-        return -1
-    y = work.vector
-    for i in range(m):
-        total = rows.residual[i]
-        for c in range(jacobian.shape[1]):
-            total += jacobian[i, c] * work.step[c]
-        for k in range(i):
-            total -= s[i, k] * y[k]
-        y[i] = total / s[i, i]
-    for i in range(m - 1, -1, -1):
-        total = y[i]
-        for k in range(i + 1, m):
-            total -= s[k, i] * y[k]
-        y[i] = total / s[i, i]
+def _write_step(work: Workspace, x: Float64, y: Float64) -> None:
+    """step <- x^T y, at its columns; what takes no part does not move."""
     for c in range(work.step.shape[0]):
         work.previous[c] = work.step[c]
         work.step[c] = 0.0
-    for i in range(m):
-        for c in range(work.step.shape[0]):
-            work.step[c] += gain[i, c] * y[i]
-    return gated
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            work.step[work.order[j]] += x[i, j] * y[i]
 
 
 @njit(cache=True)
-def downdate(rows: Rows, covariance: Float64, work: Workspace) -> None:
-    """covariance <- P - P H^T S^-1 H P with the factor and gain that ``solve_step`` left."""
-    m = rows.filled[0]
-    gain = work.gain[:m]
-    s = work.innovation_covariance[: m * m].reshape(m, m)
-    n = covariance.shape[0]
+def _white_rows(system: System, work: Workspace, rows: Float64) -> int:
+    """Whiten every feature: rows [m, width] of F^T J, residuals into ``work.white``; ``right`` says whose row it is."""
+    m = 0
+    factor, y = work.small[0], work.small[1, 0]
+    for f in range(system.filled[0]):
+        size = system.size[f]
+        semidefinite_factor(work.information[f], factor, size, _NULL)
+        for j in range(size):
+            y[j] = 0.0
+            if factor[j, j] == 0.0:
+                continue
+            total = work.gradient[f, j]
+            for k in range(j):
+                total -= factor[j, k] * y[k]
+            y[j] = total / factor[j, j]
+            for b in range(work.width[f]):
+                value = 0.0
+                for i in range(j, size):
+                    value += factor[i, j] * work.packed[f, i, b]
+                rows[m, b] = value
+            work.white[m] = y[j]
+            work.vector[m] = f
+            m += 1
+    return m
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _solve_in_measurement_space(system: System, work: Workspace) -> bool:
+    """The step, and the whitened gain for the covariance."""
+    size = work.sizes[1]
+    n = work.order.shape[0]
+    rows = work.right[: _MAX_WHITE_ROWS * n].reshape(_MAX_WHITE_ROWS, n)
+    m = _white_rows(system, work, rows)
+    work.sizes[2] = m
+    prior = work.prior[: size * size].reshape(size, size)
+    gain = work.left[: m * size].reshape(m, size)
+    s = work.factor[: m * m].reshape(m, m)
     for i in range(m):
-        for k in range(i):
-            scale = s[i, k]
-            if scale != 0.0:
-                for c in range(n):
-                    gain[i, c] -= scale * gain[k, c]
-        scale = 1.0 / s[i, i]
-        for c in range(n):
-            gain[i, c] *= scale
-    np.dot(gain.T, gain, work.downdate)
-    for i in range(n):
+        f = int(work.vector[i])
+        for j in range(size):
+            gain[i, j] = 0.0
+        for b in range(work.width[f]):
+            value = rows[i, b]
+            source = prior[work.place[work.columns[f, b]]]
+            for j in range(size):
+                gain[i, j] += value * source[j]
+    for j in range(m):
+        f = int(work.vector[j])
+        for i in range(j, m):
+            total = 0.0
+            for b in range(work.width[f]):
+                total += rows[j, b] * gain[i, work.place[work.columns[f, b]]]
+            s[i, j] = total
+        s[j, j] += 1.0
+    if not cholesky(s):
+        return False
+    y = work.vector[:m]
+    for i in range(m):
+        y[i] = work.white[i]
+    solve_vector(s, y)
+    _write_step(work, gain, y)
+    return True
+
+
+@njit(cache=True)
+def _white_count(system: System) -> int:
+    """At most how many rows measurement space would have."""
+    rows = 0
+    for f in range(system.filled[0]):
+        rows += system.size[f]
+    return rows
+
+
+STATE_SPACE, MEASUREMENT_SPACE, EITHER_SPACE = 1, 0, -1
+
+
+@njit(cache=True)
+def solve_step(system: System, covariance: Float64, work: Workspace, first: bool, robust: Robust, space: int) -> int:
+    """One Gauss-Newton iteration: ``work.step`` becomes the total correction from the prior.
+
+    Args:
+        system: linearised at prior (+) ``work.step``.
+        covariance: [n, n] prior.
+        work: the solver's arrays.
+        first: whether the linearisation point is the prior itself.
+        robust: weights and gate.
+        space: ``STATE_SPACE``, ``MEASUREMENT_SPACE`` or, for the cheaper one, ``EITHER_SPACE``.
+
+    Returns:
+        Number of observations that the gate left out at the first iteration, else 0; -1 if the system is
+        not positive definite.
+    """
+    _pack(system, covariance, work)
+    if first:
+        _spread(system, covariance, work)
+    gated = _weigh(system, work, first, robust)
+    _sum_observations(system, work)
+    _gather(covariance, work)
+    rows = _white_count(system)
+    in_state_space = space == STATE_SPACE or (space == EITHER_SPACE and 3 * rows > 2 * work.sizes[0])
+    if rows > _MAX_WHITE_ROWS:
+        in_state_space = True
+    solved = _solve_in_state_space(system, work) if in_state_space else False
+    work.sizes[3] = 1 if solved else 0
+    if not solved and rows <= _MAX_WHITE_ROWS:
+        solved = _solve_in_measurement_space(system, work)
+    return gated if solved else -1
+
+
+@njit(cache=True)
+def downdate(covariance: Float64, work: Workspace) -> None:
+    """The posterior covariance from what ``solve_step`` left."""
+    a, size, m = work.sizes[0], work.sizes[1], work.sizes[2]
+    prior = work.prior[: size * size].reshape(size, size)
+    if work.sizes[3] == 1:
+        x = work.left[: a * size].reshape(a, size)
+        shrunk = work.right[: a * size].reshape(a, size)
+        middle = work.middle[: a * a].reshape(a, a)
+        shrunk[:] = x
+        forward_solve(middle, shrunk)
+        backward_solve(middle, shrunk)
+        for i in range(a):
+            for j in range(size):
+                shrunk[i, j] = x[i, j] - shrunk[i, j]
+        product = work.normal[: size * size].reshape(size, size)
+        np.dot(x.T, shrunk, product)
+    else:
+        gain = work.left[: m * size].reshape(m, size)
+        s = work.factor[: m * m].reshape(m, m)
+        forward_solve(s, gain)
+        product = work.middle[: size * size].reshape(size, size)
+        np.dot(gain.T, gain, product)
+    for i in range(size):
         for j in range(i + 1):
-            value = 0.5 * (covariance[i, j] + covariance[j, i] - work.downdate[i, j] - work.downdate[j, i])
-            covariance[i, j] = value
-            covariance[j, i] = value
-    _condition(covariance)
+            value = prior[i, j] - 0.5 * (product[i, j] + product[j, i])
+            covariance[work.order[i], work.order[j]] = value
+            covariance[work.order[j], work.order[i]] = value
+        # Rounding must not push a variance to zero, where it would be taken for something known.
+        p = work.order[i]
+        covariance[p, p] = max(covariance[p, p], _VARIANCE_FLOOR)
 
 
 _VARIANCE_FLOOR = 1e-12
 """Squared; 1 um or 1 urad: far below any sensor, far above rounding in a downdate."""
 
 
-@njit(cache=True)
-def _condition(covariance: Float64) -> None:
-    """Lift a diagonal that rounding has pushed to zero; rows that are zero throughout stay (locked lengths)."""
-    for i in range(covariance.shape[0]):
-        if i < LENGTH_COLUMN and covariance[i, i] < _VARIANCE_FLOOR:
-            covariance[i, i] = _VARIANCE_FLOOR
+class Information(NamedTuple):
+    """What one update has told, in its own tangent space: kept for the smoother."""
+
+    order: Int64
+    """[n] touched columns."""
+    filled: Int64
+    """[1] how many."""
+    normal: Float64
+    """[n * n] L over them, flat."""
+    eta: Float64
+    """[n] gradient of the log-likelihood, as seen from the prior."""
+
+
+def make_information(errors: int) -> Information:
+    """An empty one, which tells nothing."""
+    return Information(
+        order=np.zeros(errors, dtype=np.int64),
+        filled=np.zeros(1, dtype=np.int64),
+        normal=np.zeros(errors * errors),
+        eta=np.zeros(errors),
+    )
 
 
 @njit(cache=True)
-def linearise(tables: BodyTables, nominal: Float64, body: Body, rows: Rows) -> None:
-    """Fill ``body`` with the kinematics at ``nominal`` [99] and empty the rows."""
-    for i in range(body.lengths_m.shape[0]):
-        body.lengths_m[i] = math.exp(nominal[LENGTH_COLUMN + i])
-    body_forward(tables, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
-    rows.filled[0] = 0
+def keep_information(system: System, work: Workspace, out: Information) -> None:
+    """Copy what the last iteration used; to be called before ``downdate``."""
+    if work.sizes[3] != 1:
+        sum_features(system, work)
+    a = work.sizes[0]
+    out.filled[0] = a
+    for i in range(a):
+        out.order[i] = work.order[i]
+        out.eta[i] = work.eta[i]
+    for i in range(a * a):
+        out.normal[i] = work.normal[i]
 
 
 @njit(cache=True)
@@ -279,74 +606,143 @@ def iterate(
     prior: Float64,
     covariance: Float64,
     anatomy: Anatomy,
-    rows: Rows,
+    system: System,
     work: Workspace,
     first: bool,
-    params: tuple[float, float, float, float],
+    robust: Robust,
+    space: int,
 ) -> tuple[int, float]:
-    """One iteration after the measurement's rows are in: anatomy, step, new linearisation point.
+    """One iteration after the measurements' rows are in: anatomy, step, new linearisation point.
 
     Returns:
         What ``solve_step`` returned, and by how much the correction of any coordinate has changed.
     """
-    anatomy_rows(tables, work.nominal, covariance, anatomy, rows)
-    nu, gate, majority, floor = params
-    outcome = solve_step(rows, covariance, work, first, nu, gate, majority, floor)
+    system.filled[2] = -1
+    anatomy_rows(tables, work.nominal, covariance, anatomy, system)
+    outcome = solve_step(system, covariance, work, first, robust, space)
     if not np.isfinite(work.step).all():
         return -1, 0.0
     moved = 0.0
     if outcome >= 0:
         retract_into(tables, prior, work.step, work.nominal)
-        for i in range(RATE_COLUMN):
+        for i in range(LENGTH_COLUMN):
             moved = max(moved, abs(work.step[i] - work.previous[i]))
     return outcome, moved
+
+
+_MEDIANS = (0.455, 1.386, 2.366)
+"""Medians of chi-square variables with 1, 2 and 3 degrees of freedom."""
+_FEW = 4
+_SQUARE_CAP = 10.0
+
+
+@njit(cache=True)
+def innovation_scale(system: System, group: int) -> tuple[float, int, int]:
+    """How a group's innovations compare with what was claimed.
+
+    Returns:
+        Their robust mean square over its expectation (1 where the claim is right; NaN
+        without any), how many observations there were, and how many were left out.
+    """
+    count, gated, total = 0, 0, 0.0
+    ratios = system.sorted
+    for o in range(system.filled[1]):
+        if system.group[o] != group or system.robust[o] == 0:
+            continue
+        m = system.components[o]
+        ratio = system.squared[o] / _MEDIANS[m - 1]
+        total += min(system.squared[o] / m, _SQUARE_CAP)
+        gated += system.weight[o] <= _WEIGHT_FLOOR
+        place = count
+        while place > 0 and ratios[place - 1] > ratio:
+            ratios[place] = ratios[place - 1]
+            place -= 1
+        ratios[place] = ratio
+        count += 1
+    if count == 0:
+        return math.nan, 0, 0
+    if count < _FEW:
+        return total / count, count, gated
+    return 0.5 * (ratios[(count - 1) // 2] + ratios[count // 2]), count, gated
 
 
 class Updater:
     """Applies measurements to states. Holds only scratch arrays and parameters, no state of its own."""
 
-    def __init__(self, params: UpdateParams, anatomy: AnatomyParams) -> None:
+    def __init__(self, params: UpdateParams, anatomy: AnatomyParams, errors: int = BODY_ERRORS) -> None:
+        """Make the arrays for states of that size."""
         self.params = params
         self.anatomy = make_anatomy(anatomy)
         self.body = make_body()
-        self.rows = make_rows()
-        self.work = make_workspace()
-        self._robust = (params.student_nu, params.gate, params.gate_majority, params.weight_floor)
+        self.system = make_system(errors)
+        self.work = make_workspace(errors)
+        self.robust = Robust(params.student_nu, params.gate, params.gate_majority)
+        self.space = EITHER_SPACE
 
-    def apply(self, state: State, measurement: Measurement, iterations: int | None = None) -> int:
-        """Update a state in place; it must already be at the measurement's time.
+    def apply(
+        self,
+        state: State,
+        measurements: Sequence[Measurement],
+        iterations: int | None = None,
+        information: Information | None = None,
+    ) -> int:
+        """Update a state in place; it must already be at the measurements' time.
 
         Args:
             state: changed.
-            measurement: what was measured.
+            measurements: all that was measured at that time.
             iterations: at most so many; default from the parameters.
+            information: takes what the update has told.
 
         Returns:
-            Number of blocks that the gate left out, -1 where nothing could be used.
+            Number of observations that the gate left out, -1 where nothing could be used.
         """
-        work, rows = self.work, self.rows
+        work, system = self.work, self.system
         work.step[:] = 0.0
         work.nominal[:] = state.nominal
+        if information is not None:
+            information.filled[0] = 0
         gated = 0
-        limit = (
-            1
-            if measurement.linear or (state.lengths_locked and iterations is None)
-            else iterations or self.params.iterations
-        )
-        for iteration in range(limit):
-            linearise(TABLES, work.nominal, self.body, rows)
-            measurement.add_rows(state, work.nominal, self.body, rows)
-            if rows.filled[0] == 0:
+        for iteration in range(self._limit(state, measurements, iterations)):
+            linearise(TABLES, work.nominal, self.body, system)
+            for group, measurement in enumerate(measurements):
+                system.filled[2] = group
+                measurement.add_rows(state, work.nominal, self.body, system)
+            if system.filled[1] == 0:
                 return -1
             outcome, moved = iterate(
-                TABLES, state.nominal, state.covariance, self.anatomy, rows, work, iteration == 0, self._robust
+                TABLES,
+                state.nominal,
+                state.covariance,
+                self.anatomy,
+                system,
+                work,
+                iteration == 0,
+                self.robust,
+                self.space,
             )
             if outcome < 0:
                 return -1
             gated = gated or outcome
             if moved < self.params.tolerance:
                 break
-        downdate(rows, state.covariance, work)
+        if information is not None:
+            keep_information(system, work, information)
+        downdate(state.covariance, work)
         state.nominal[:] = work.nominal
-        measurement.learn(state, work.weights, rows)
+        for group, measurement in enumerate(measurements):
+            system.filled[2] = group
+            measurement.learn(state, system)
         return gated
+
+    def tallies(self, measurements: Sequence[Measurement]) -> list[Tally]:
+        """How the innovations of the last update compare with what its measurements claim."""
+        return [
+            Tally(measurement.source, *innovation_scale(self.system, group))
+            for group, measurement in enumerate(measurements)
+        ]
+
+    def _limit(self, state: State, measurements: Sequence[Measurement], iterations: int | None) -> int:
+        if all(measurement.linear for measurement in measurements):
+            return 1
+        return iterations or (self.params.iterations_known if state.lengths_locked else self.params.iterations)

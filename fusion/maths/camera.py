@@ -76,7 +76,7 @@ def camera_arrays(camera: Camera) -> CameraArrays:
 
 
 @njit(cache=True)
-def distort(distortion: Float64, fisheye: bool, x: float, y: float, out: Float64) -> None:
+def distort(distortion: Float64, fisheye: bool, x: float, y: float) -> tuple[float, float, float, float, float, float]:
     """Distorted normalised coordinates and their Jacobian.
 
     Args:
@@ -84,14 +84,15 @@ def distort(distortion: Float64, fisheye: bool, x: float, y: float, out: Float64
         fisheye: which model.
         x: undistorted normalised x (X/Z).
         y: undistorted normalised y.
-        out: [6] = xd, yd, dxd/dx, dxd/dy, dyd/dx, dyd/dy.
+
+    Returns:
+        xd, yd, dxd/dx, dxd/dy, dyd/dx, dyd/dy.
     """
     r2 = x * x + y * y
     if fisheye:
         r = math.sqrt(r2)
         if r < 1e-9:
-            out[0], out[1], out[2], out[3], out[4], out[5] = x, y, 1.0, 0.0, 0.0, 1.0
-            return
+            return x, y, 1.0, 0.0, 0.0, 1.0
         angle = math.atan(r)
         a2 = angle * angle
         k1, k2, k3, k4 = distortion[0], distortion[1], distortion[2], distortion[3]
@@ -100,22 +101,19 @@ def distort(distortion: Float64, fisheye: bool, x: float, y: float, out: Float64
         scale = bent / r
         # d(scale)/dr / r, so that the Jacobian is scale*I + s*[x y]^T[x y].
         s = (slope / (1.0 + r2) - scale) / r2
-        out[0] = scale * x
-        out[1] = scale * y
-        out[2] = scale + s * x * x
-        out[3] = s * x * y
-        out[4] = out[3]
-        out[5] = scale + s * y * y
-        return
+        return scale * x, scale * y, scale + s * x * x, s * x * y, s * x * y, scale + s * y * y
     k1, k2, p1, p2, k3 = distortion[0], distortion[1], distortion[2], distortion[3], distortion[4]
     radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
     slope = 2.0 * (k1 + r2 * (2.0 * k2 + r2 * 3.0 * k3))
-    out[0] = x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x)
-    out[1] = y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y
-    out[2] = radial + slope * x * x + 2.0 * p1 * y + 6.0 * p2 * x
-    out[3] = slope * x * y + 2.0 * p1 * x + 2.0 * p2 * y
-    out[4] = out[3]
-    out[5] = radial + slope * y * y + 6.0 * p1 * y + 2.0 * p2 * x
+    cross = slope * x * y + 2.0 * p1 * x + 2.0 * p2 * y
+    return (
+        x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
+        y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
+        radial + slope * x * x + 2.0 * p1 * y + 6.0 * p2 * x,
+        cross,
+        cross,
+        radial + slope * y * y + 6.0 * p1 * y + 2.0 * p2 * x,
+    )
 
 
 @njit(cache=True)
@@ -140,12 +138,11 @@ def project_point(camera: CameraArrays, point: Float64, pixel: Float64, jacobian
     # Conditions are written so that NaN fails them.
     if not (z >= NEAR_M and z < math.inf):
         return -1.0
-    bent = np.empty(6)
     u, v = x / z, y / z
     # Far off the axis a fitted polynomial turns round: a point there would land inside the picture.
     if not u * u + v * v < camera.reach_squared:
         return -1.0
-    distort(camera.distortion, camera.fisheye, u, v, bent)
+    bent = distort(camera.distortion, camera.fisheye, u, v)
     if not (bent[2] * bent[5] - bent[3] * bent[4] > 0.0 and bent[2] > 0.0):
         return -1.0
     fx, skew, cx, fy, cy = camera.intrinsics
@@ -194,7 +191,6 @@ def project_points(points_world_m: Float64, camera: CameraArrays) -> tuple[Float
 
 @njit(cache=True)
 def _undistort_many(camera: CameraArrays, pixels: Float64, out: Float64) -> None:
-    bent = np.empty(6)
     fx, skew, cx, fy, cy = camera.intrinsics
     for n in range(pixels.shape[0]):
         yd = (pixels[n, 1] - cy) / fy
@@ -202,7 +198,7 @@ def _undistort_many(camera: CameraArrays, pixels: Float64, out: Float64) -> None
         x, y = xd, yd
         converged = False
         for _ in range(_UNDISTORT_STEPS):
-            distort(camera.distortion, camera.fisheye, x, y, bent)
+            bent = distort(camera.distortion, camera.fisheye, x, y)
             ex, ey = xd - bent[0], yd - bent[1]
             determinant = bent[2] * bent[5] - bent[3] * bent[4]
             if not determinant > _LEAST_DETERMINANT:

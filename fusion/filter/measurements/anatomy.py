@@ -6,13 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 from numba import njit
 
 from fusion.body.kinematics import BALL, BodyTables
 from fusion.body.limits import coordinate_limits, resting_coordinates
-from fusion.filter.measurements.rows import MAX_ROWS, Rows
-from fusion.maths.kernels import exp_into, log_into, multiply_into
+from fusion.filter.system import System, add_feature, add_observation
+from fusion.maths.kernels import conjugated, exponential, logarithm, multiplied
 from fusion.records import Float64
 
 
@@ -49,49 +48,45 @@ def make_anatomy(params: AnatomyParams) -> Anatomy:
 
 
 @njit(cache=True)
-def _scalar_row(rows: Rows, column: int, residual: float, variance: float) -> None:
-    n = rows.filled[0]
-    if n >= MAX_ROWS:
+def _know(system: System, column: int, residual: float, variance: float) -> None:
+    """One coordinate, known to be so."""
+    f = add_feature(system, 1)
+    o = add_observation(system, f, 1, column)
+    if o < 0:
         return
-    rows.jacobian[n, :] = 0.0
-    rows.jacobian[n, column] = 1.0
-    rows.residual[n] = residual
-    rows.variance[n] = variance
-    rows.block[n] = n
-    rows.robust[n] = 0
-    rows.source[n] = column
-    rows.filled[0] = n + 1
+    system.jacobian[f, 0, column] = 1.0
+    system.residual[o, 0] = residual
+    system.variance[o, 0] = variance
+    system.robust[o] = 0
 
 
 @njit(cache=True)
-def anatomy_rows(tables: BodyTables, nominal: Float64, covariance: Float64, anatomy: Anatomy, rows: Rows) -> None:
-    """Append the limits that ``nominal`` [99] breaks, and rest where the prior ``covariance`` [99, 99] is wide.
+def anatomy_rows(tables: BodyTables, nominal: Float64, covariance: Float64, anatomy: Anatomy, system: System) -> None:
+    """Append the limits that ``nominal`` [n] breaks, and rest where the prior ``covariance`` [n, n] is wide.
 
     A limit is a one-sided quadratic: it has a row only where it is broken.
     """
     low, high, rest = anatomy.low, anatomy.high, anatomy.rest
-    inverse = np.empty(4)
-    target = np.empty(4)
-    product = np.empty(4)
-    away = np.empty(3)
     for i in range(low.shape[0]):
         if math.isinf(low[i]):
             continue
         if nominal[i] < low[i]:
-            _scalar_row(rows, i, low[i] - nominal[i], anatomy.limit_variance)
+            _know(system, i, low[i] - nominal[i], anatomy.limit_variance)
         elif nominal[i] > high[i]:
-            _scalar_row(rows, i, high[i] - nominal[i], anatomy.limit_variance)
+            _know(system, i, high[i] - nominal[i], anatomy.limit_variance)
         if covariance[i, i] > anatomy.unsure_variance:
-            _scalar_row(rows, i, rest[i] - nominal[i], anatomy.rest_variance)
+            _know(system, i, rest[i] - nominal[i], anatomy.rest_variance)
     for s in range(tables.parent.shape[0]):
         if tables.freedom[s] != BALL:
             continue
         f = tables.first[s]
         if covariance[f, f] + covariance[f + 1, f + 1] + covariance[f + 2, f + 2] <= 3.0 * anatomy.unsure_variance:
             continue
-        exp_into(-nominal[f], -nominal[f + 1], -nominal[f + 2], inverse)
-        exp_into(rest[f], rest[f + 1], rest[f + 2], target)
-        multiply_into(inverse, target, product)
-        log_into(product, away)
+        away = logarithm(
+            multiplied(
+                conjugated(exponential(nominal[f], nominal[f + 1], nominal[f + 2])),
+                exponential(rest[f], rest[f + 1], rest[f + 2]),
+            )
+        )
         for k in range(3):
-            _scalar_row(rows, f + k, away[k], anatomy.rest_variance)
+            _know(system, f + k, away[k], anatomy.rest_variance)

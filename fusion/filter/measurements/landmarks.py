@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from fusion.body.catalog import Attachments
 from fusion.body.kinematics import TABLES, BodyTables, body_forward, point_jacobian
-from fusion.filter.measurements.rows import MAX_ROWS, Body, Rows, usable
-from fusion.filter.state import ERRORS, LENGTH_COLUMN, RATE_COLUMN, State
+from fusion.filter.state import LENGTH_COLUMN, State
+from fusion.filter.system import Body, System, add_feature, add_observation, drop_observation, usable
 from fusion.maths.camera import CameraArrays, project_point
-from fusion.maths.kernels import rotate_into
+from fusion.maths.kernels import rotate_into, rotated
 from fusion.records import Float64, Int64
 
 _CHI2_2_MEDIAN = 2.0 * math.log(2.0)
@@ -44,26 +45,34 @@ class LandmarkParams:
     """Landmarks that the detector trusts less are left out."""
 
 
+class PlacedLandmarks(NamedTuple):
+    """``Attachments`` as the kernels take them."""
+
+    identity: int
+    segment: Int64
+    unit_offset: Float64
+    length: Int64
+
+
+def placed_landmarks(placed: Attachments) -> PlacedLandmarks:
+    """The arrays of a landmark set on the body."""
+    return PlacedLandmarks(placed.identity, placed.segment, placed.unit_offset, placed.length)
+
+
 @njit(cache=True)
-def _attached_point(
-    tables: BodyTables,
-    body: Body,
-    segment: int,
-    unit_offset: Float64,
-    length: int,
-    point: Float64,
-    jacobian: Float64,
-) -> None:
-    """World position [3] and Jacobian [3, 99] of a landmark on a segment."""
-    offset = np.empty(3)
-    moved = np.empty(3)
+def landmark_feature(
+    tables: BodyTables, body: Body, system: System, segment: int, unit_offset: Float64, length: int
+) -> int:
+    """A landmark on a segment as a feature: its world position and Jacobian; -1 where there is no room."""
+    f = add_feature(system, 3)
+    if f < 0:
+        return f
+    q = body.quaternions[segment]
+    scale = body.lengths_m[length]
+    moved = rotated((q[0], q[1], q[2], q[3]), (scale * unit_offset[0], scale * unit_offset[1], scale * unit_offset[2]))
     for i in range(3):
-        offset[i] = unit_offset[i] * body.lengths_m[length]
-    rotate_into(body.quaternions[segment], offset, moved)
-    jacobian[:] = 0.0
-    for i in range(3):
-        point[i] = body.positions[segment, i] + moved[i]
-        jacobian[i, LENGTH_COLUMN + length] = moved[i]
+        system.value[f, i] = body.positions[segment, i] + moved[i]
+        system.jacobian[f, i, LENGTH_COLUMN + length] = moved[i]
     point_jacobian(
         tables,
         body.lengths_m,
@@ -71,10 +80,34 @@ def _attached_point(
         body.quaternions,
         body.axes_world,
         segment,
-        point,
-        jacobian,
+        system.value[f],
+        system.jacobian[f],
         LENGTH_COLUMN,
     )
+    return f
+
+
+@njit(cache=True)
+def _shared_feature(
+    tables: BodyTables, body: Body, system: System, placed: PlacedLandmarks, k: int, sharing: bool
+) -> int:
+    """The feature of landmark k, which all views of one landmark set share."""
+    if sharing and system.landmark[k] >= 0:
+        return int(system.landmark[k])
+    f = landmark_feature(tables, body, system, placed.segment[k], placed.unit_offset[k], placed.length[k])
+    if sharing:
+        system.landmark[k] = f
+    return f
+
+
+@njit(cache=True)
+def _shares(system: System, placed: PlacedLandmarks) -> bool:
+    """Whether this is the landmark set whose features are shared in this update: the first one that came."""
+    if placed.segment.shape[0] > system.landmark.shape[0]:
+        return False
+    if system.filled[3] < 0:
+        system.filled[3] = placed.identity
+    return bool(system.filled[3] == placed.identity)
 
 
 @njit(cache=True)
@@ -87,7 +120,7 @@ def landmark_points(
     length: Int64,
     points: Float64,
 ) -> None:
-    """World positions of landmarks at ``nominal`` [99], into ``points`` [K, 3]; ``body`` is scratch."""
+    """World positions of landmarks at ``nominal`` [n], into ``points`` [K, 3]; ``body`` is scratch."""
     for i in range(body.lengths_m.shape[0]):
         body.lengths_m[i] = math.exp(nominal[LENGTH_COLUMN + i])
     body_forward(tables, nominal, body.lengths_m, body.positions, body.quaternions, body.axes_world)
@@ -107,95 +140,86 @@ def landmark_points(
 def landmark2d_rows(
     tables: BodyTables,
     body: Body,
-    rows: Rows,
+    system: System,
     camera: CameraArrays,
-    segment: Int64,
-    unit_offset: Float64,
-    length: Int64,
+    placed: PlacedLandmarks,
     pixels: Float64,
-    variance: Float64,
+    relative_variance: Float64,
+    scale_squared: float,
 ) -> None:
-    """Append two rows a landmark: pixels [K, 2] with variance [K] px^2.
+    """Append two components a landmark: pixels [K, 2] with variance ``relative_variance`` [K] * scale_squared px^2.
 
     What is no number or out of view is left out.
     """
-    point = np.empty(3)
-    pixel = np.empty(2)
-    to_pixel = np.empty((2, 3))
-    to_point = np.empty((3, ERRORS))
-    for k in range(segment.shape[0]):
-        n = rows.filled[0]
-        if segment[k] < 0 or not usable(pixels[k], variance[k]) or n + 2 > MAX_ROWS:
+    sharing = _shares(system, placed)
+    for k in range(placed.segment.shape[0]):
+        if placed.segment[k] < 0 or not usable(pixels[k], relative_variance[k] * scale_squared):
             continue
-        _attached_point(tables, body, segment[k], unit_offset[k], length[k], point, to_point)
-        if project_point(camera, point, pixel, to_pixel) <= 0.0:
+        f = _shared_feature(tables, body, system, placed, k, sharing)
+        o = add_observation(system, f, 2, k)
+        if o < 0:
+            return
+        system.robust[o] = 2
+        if project_point(camera, system.value[f], system.residual[o], system.h[o]) <= 0.0:
+            drop_observation(system)
             continue
         for i in range(2):
-            rows.residual[n + i] = pixels[k, i] - pixel[i]
-            rows.variance[n + i] = variance[k]
-            rows.block[n + i] = n
-            rows.robust[n + i] = 1
-            rows.source[n + i] = k
-            a, b, d = to_pixel[i, 0], to_pixel[i, 1], to_pixel[i, 2]
-            rows.jacobian[n + i, :] = 0.0
-            for c in range(RATE_COLUMN):
-                rows.jacobian[n + i, c] = a * to_point[0, c] + b * to_point[1, c] + d * to_point[2, c]
-            for c in range(LENGTH_COLUMN, ERRORS):
-                rows.jacobian[n + i, c] = a * to_point[0, c] + b * to_point[1, c] + d * to_point[2, c]
-        rows.filled[0] = n + 2
+            system.residual[o, i] = pixels[k, i] - system.residual[o, i]
+            system.variance[o, i] = relative_variance[k] * scale_squared
 
 
 @njit(cache=True)
 def landmark3d_rows(
-    tables: BodyTables,
-    body: Body,
-    rows: Rows,
-    segment: Int64,
-    unit_offset: Float64,
-    length: Int64,
-    positions: Float64,
-    variance: Float64,
+    tables: BodyTables, body: Body, system: System, placed: PlacedLandmarks, positions: Float64, variance: Float64
 ) -> None:
-    """Append three rows a landmark: world positions [K, 3] with isotropic variance [K] m^2.
+    """Append three components a landmark: world positions [K, 3] with isotropic variance [K] m^2.
 
     What is no number is left out.
     """
-    point = np.empty(3)
-    to_point = np.empty((3, ERRORS))
-    for k in range(segment.shape[0]):
-        n = rows.filled[0]
-        if segment[k] < 0 or not usable(positions[k], variance[k]) or n + 3 > MAX_ROWS:
+    sharing = _shares(system, placed)
+    for k in range(placed.segment.shape[0]):
+        if placed.segment[k] < 0 or not usable(positions[k], variance[k]):
             continue
-        _attached_point(tables, body, segment[k], unit_offset[k], length[k], point, to_point)
+        f = _shared_feature(tables, body, system, placed, k, sharing)
+        o = add_observation(system, f, 3, k)
+        if o < 0:
+            return
+        system.robust[o] = 2
         for i in range(3):
-            rows.residual[n + i] = positions[k, i] - point[i]
-            rows.variance[n + i] = variance[k]
-            rows.block[n + i] = n
-            rows.robust[n + i] = 1
-            rows.source[n + i] = k
-            for c in range(ERRORS):
-                rows.jacobian[n + i, c] = to_point[i, c]
-        rows.filled[0] = n + 3
+            system.residual[o, i] = positions[k, i] - system.value[f, i]
+            system.variance[o, i] = variance[k]
 
 
 @njit(cache=True)
-def median_square(rows: Rows, least: int) -> float:
-    """Median of the squared residuals over variance of all 2D landmarks; -1 for fewer than ``least``."""
-    squares = np.empty(MAX_ROWS // 2)
-    count = 0
-    for n in range(rows.filled[0] - 1):
-        if rows.robust[n] == 1 and rows.block[n] == n and rows.block[n + 1] == n:
-            squares[count] = (rows.residual[n] ** 2 + rows.residual[n + 1] ** 2) / rows.variance[n]
-            count += 1
-    return float(np.median(squares[:count])) if count >= least else -1.0
+def median_square(system: System, least: int) -> float:
+    """Median of the squared residuals over variance of this group's observations; -1 for fewer than ``least``."""
+    group, count = system.filled[2], 0
+    squares = system.sorted
+    for o in range(system.filled[1]):
+        if system.group[o] != group or system.robust[o] == 0:
+            continue
+        square = 0.0
+        for i in range(system.components[o]):
+            square += system.residual[o, i] ** 2 / system.variance[o, i]
+        # Insertion keeps the few values in order without another array.
+        place = count
+        while place > 0 and squares[place - 1] > square:
+            squares[place] = squares[place - 1]
+            place -= 1
+        squares[place] = square
+        count += 1
+    if count < least:
+        return -1.0
+    return float(0.5 * (squares[(count - 1) // 2] + squares[count // 2]))
 
 
 @njit(cache=True)
-def mark_seen(rows: Rows, weights: Float64, segment: Int64, time_ns: int, trust: float, measured_ns: Int64) -> None:
+def mark_seen(system: System, segment: Int64, time_ns: int, trust: float, measured_ns: Int64) -> None:
     """Stamp the segments [23] whose landmarks were accepted."""
-    for n in range(rows.filled[0]):
-        if rows.robust[n] == 1 and weights[n] > trust:
-            measured_ns[segment[rows.source[n]]] = time_ns
+    group = system.filled[2]
+    for o in range(system.filled[1]):
+        if system.group[o] == group and system.robust[o] != 0 and system.weight[o] > trust:
+            measured_ns[segment[system.source[o]]] = time_ns
 
 
 _WEIGHT_OF_TRUST = 0.5
@@ -223,20 +247,25 @@ class Landmarks2DMeasurement:
         """See ``Measurement``."""
         return False
 
-    def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
+    def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
         """See ``Measurement``."""
         if state.landmark_noise <= 0.0:
             state.landmark_noise = self.params.noise_share
-        variance = self.relative_variance * (state.landmark_noise * self.image_height) ** 2
-        placed = self.placed
         landmark2d_rows(
-            TABLES, body, rows, self.camera, placed.segment, placed.unit_offset, placed.length, self.pixels, variance
+            TABLES,
+            body,
+            system,
+            self.camera,
+            placed_landmarks(self.placed),
+            self.pixels,
+            self.relative_variance,
+            (state.landmark_noise * self.image_height) ** 2,
         )
 
-    def learn(self, state: State, weights: Float64, rows: Rows) -> None:
+    def learn(self, state: State, system: System) -> None:
         """Mark joints seen, and follow the scale of the residuals slowly, by their median."""
-        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
-        median = median_square(rows, _LEARN_FROM)
+        mark_seen(system, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
+        median = median_square(system, _LEARN_FROM)
         if median < 0.0:
             return
         ratio = median / _CHI2_2_MEDIAN
@@ -263,13 +292,10 @@ class Landmarks3DMeasurement:
         """See ``Measurement``."""
         return False
 
-    def add_rows(self, state: State, nominal: Float64, body: Body, rows: Rows) -> None:
+    def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
         """See ``Measurement``."""
-        placed = self.placed
-        landmark3d_rows(
-            TABLES, body, rows, placed.segment, placed.unit_offset, placed.length, self.positions_m, self.variance_m2
-        )
+        landmark3d_rows(TABLES, body, system, placed_landmarks(self.placed), self.positions_m, self.variance_m2)
 
-    def learn(self, state: State, weights: Float64, rows: Rows) -> None:
+    def learn(self, state: State, system: System) -> None:
         """Mark joints seen."""
-        mark_seen(rows, weights, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
+        mark_seen(system, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)

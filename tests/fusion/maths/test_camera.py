@@ -168,9 +168,7 @@ def test_distortion_jacobian_against_central_differences(fisheye: bool, lens: st
     arrays = camera_arrays(lens_camera(fisheye, lens))
 
     def bent(x: float, y: float) -> Float64:
-        out = np.empty(6)
-        distort(arrays.distortion, arrays.fisheye, x, y, out)
-        return out
+        return np.array(distort(arrays.distortion, arrays.fisheye, x, y))
 
     for x, y in [(0.0, 0.0), (1e-10, 0.0), (1e-5, -2e-5), (0.3, 0.0), (0.0, -0.4), (-0.5, 0.35), (0.9, 0.8)]:
         jacobian = bent(x, y)[2:].reshape(2, 2)
@@ -242,8 +240,8 @@ def test_nothing_is_seen_beyond_the_fold(distortion: tuple[float, ...], fisheye:
 def test_pixels_that_no_point_projects_to_have_no_ray(distortion: tuple[float, ...]) -> None:
     """Beyond the largest radius that the lens reaches, not even the far branch of its polynomial may answer."""
     camera = make_camera(distortion, level=True)
-    arrays, bent = camera_arrays(camera), np.empty(6)
-    distort(arrays.distortion, arrays.fisheye, math.sqrt(arrays.reach_squared), 0.0, bent)
+    arrays = camera_arrays(camera)
+    bent = distort(arrays.distortion, arrays.fisheye, math.sqrt(arrays.reach_squared), 0.0)
     radii = np.concatenate([np.linspace(1.001, 1.2, 40), np.linspace(1.2, 10.0, 100)]) * bent[0]
     pixels = np.column_stack([MATRIX[0, 0] * radii, np.zeros(len(radii))]) + MATRIX[:2, 2]
     assert np.isnan(undistort(pixels, camera)).all()
