@@ -61,13 +61,9 @@ class PinocchioIk:
         self._start = _configuration(self._pin, self._model, problem, problem.start, signs)
         self._q = self._start.copy()
         count, freedoms = len(problem.carrier), self._model.nv
-        bodies = sorted({self._joint_of[name] for name in problem.carrier})
-        self._body = np.array([bodies.index(self._joint_of[name]) for name in problem.carrier])
-        # Pinocchio's arrays are views of its memory: taken once, they show every later placement.
-        self._turns = [self._data.oMi[joint].rotation for joint in bodies]
-        self._origins = [self._data.oMi[joint].translation for joint in bodies]
-        self._above = _columns_above(self._model, [self._joint_of[name] for name in problem.carrier])
-        self._places = np.zeros((len(bodies), 3, 4))
+        self._carrier = np.array([self._joint_of[name] for name in problem.carrier])
+        self._places = _placements(self._data)
+        self._above = _columns_above(self._model, self._carrier)
         self._points = np.zeros((count, 3))
         self._rows = np.zeros((3 * count, freedoms))
         self._residual = np.zeros(3 * count)
@@ -118,13 +114,10 @@ class PinocchioIk:
     def _linearise_lean(self, target: Float64, seen: Array) -> float:
         """As ``_linearise_api``."""
         self._pin.computeJointJacobians(self._model, self._data, self._q)
-        for place, turn, origin in zip(self._places, self._turns, self._origins, strict=True):
-            place[:, :3] = turn
-            place[:, 3] = origin
         return point_rows(
             self._data.J,
             self._places,
-            self._body,
+            self._carrier,
             self.problem.offsets_m,
             self._above,
             target,
@@ -201,11 +194,29 @@ def _joint_configuration(joint: IkJoint, coordinates: Float64, signs: dict[str, 
     return np.concatenate([coordinates[list(joint.columns[:3])], turn]) if joint.freedom == "root" else turn
 
 
-def _columns_above(model: Any, joints: list[int]) -> Array:
+def _placements(data: Any) -> Float64:
+    """A view [joints, 4, 3] of all placements in Pinocchio's memory: the columns of the rotation, then the origin.
+
+    Taking them one by one costs as much as the rest of a step.
+
+    Raises:
+        Missing: if this build of Pinocchio keeps them in another way.
+    """
+    one = data.oMi[0].rotation
+    size = one.itemsize
+    shape, strides = (len(data.oMi), 4, 3), (12 * size, 3 * size, size)
+    view = np.lib.stride_tricks.as_strided(one, shape, strides, writeable=False)
+    for joint, place in enumerate(view):
+        if place[3].ctypes.data != data.oMi[joint].translation.ctypes.data:
+            raise Missing("this Pinocchio lays its placements out in an unknown way; 4.1 is known to fit")
+    return view
+
+
+def _columns_above(model: Any, joints: Array) -> Array:
     """[K, nv] whether a column of the velocity moves the k-th of these joints' bodies."""
     above = np.zeros((len(joints), model.nv), dtype=np.bool_)
     for k, joint in enumerate(joints):
-        for support in list(model.supports[joint])[1:]:
+        for support in list(model.supports[int(joint)])[1:]:
             first, count = model.joints[support].idx_v, model.joints[support].nv
             above[k, first : first + count] = True
     return above
@@ -215,7 +226,7 @@ def _columns_above(model: Any, joints: list[int]) -> Array:
 def point_rows(
     tree: Float64,
     places: Float64,
-    body: Array,
+    carrier: Array,
     offsets_m: Float64,
     above: Array,
     target: Float64,
@@ -224,18 +235,18 @@ def point_rows(
     rows: Float64,
     residual: Float64,
 ) -> float:
-    """Points [K, 3], their residuals and Jacobian rows from the tree's Jacobian [6, nv] and placements [B, 3, 4].
+    """Points [K, 3], their residuals and Jacobian rows from the tree's Jacobian [6, nv] and placements [B, 4, 3].
 
     Returns the mean distance to the targets.
     """
     total = 0.0
     for row in range(seen.shape[0]):
         k = seen[row]
-        place = places[body[k]]
+        place = places[carrier[k]]
         for i in range(3):
-            points[k, i] = place[i, 3]
+            points[k, i] = place[3, i]
             for j in range(3):
-                points[k, i] += place[i, j] * offsets_m[k, j]
+                points[k, i] += place[j, i] * offsets_m[k, j]
             residual[3 * row + i] = target[k, i] - points[k, i]
         total += math.sqrt(residual[3 * row] ** 2 + residual[3 * row + 1] ** 2 + residual[3 * row + 2] ** 2)
         x, y, z = points[k, 0], points[k, 1], points[k, 2]

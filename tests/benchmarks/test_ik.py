@@ -100,7 +100,7 @@ def test_posture_leaves_the_root_free() -> None:
 def test_point_rows_are_the_derivative_of_the_points() -> None:
     """A tree of one body with a free joint in world coordinates, and a column that is not above the point."""
     turn = quaternion.to_matrix(quaternion.from_rotvec(np.array([0.4, -0.2, 0.9])))
-    place = np.concatenate([turn, [[1.0], [2.0], [3.0]]], axis=1)[None]
+    place = np.concatenate([turn.T, [[1.0, 2.0, 3.0]]])[None]
     offset = np.array([[0.1, 0.2, -0.3]])
     tree = np.asfortranarray(np.concatenate([np.eye(6), np.ones((6, 1))], axis=1))
     above = np.array([[True] * 6 + [False]])
@@ -109,7 +109,7 @@ def test_point_rows_are_the_derivative_of_the_points() -> None:
     distance = point_rows(
         tree, place, np.zeros(1, dtype=np.int64), offset, above, target, np.array([0]), points, rows, residual
     )
-    point = turn @ offset[0] + place[0, :, 3]
+    point = turn @ offset[0] + place[0, 3]
     np.testing.assert_allclose(points[0], point)
     np.testing.assert_allclose(residual, target[0] - point)
     assert distance == pytest.approx(np.linalg.norm(target[0] - point))
