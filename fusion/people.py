@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fusion.births import BirthParams, Births
 from fusion.body import catalog
 from fusion.body.kinematics import TABLES
-from fusion.body.limits import coordinate_limits
-from fusion.body.skeleton import LENGTH_NAMES, REFERENCE_LENGTHS_M
 from fusion.estimators.camera.association import (
     AssociationParams,
     Birth,
@@ -19,16 +19,10 @@ from fusion.estimators.camera.association import (
     find_birth,
 )
 from fusion.filter.history import FilterParams, Outcome, PersonFilter
-from fusion.filter.measurements.landmarks import (
-    LandmarkParams,
-    Landmarks2DMeasurement,
-    Landmarks3DMeasurement,
-    landmark_points,
-)
-from fusion.filter.measurements.rows import Measurement, make_body
+from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeasurement, Landmarks3DMeasurement
 from fusion.filter.process import NS_PER_S
-from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
-from fusion.filter.state import LENGTH_COLUMN, NEVER_NS, RATE_COLUMN, State, empty_state, retract_into
+from fusion.filter.state import BODY_ERRORS, NEVER_NS, POSE, State, errors_of, retract_into, with_imus
+from fusion.filter.system import Measurement
 from fusion.filter.update import Updater
 from fusion.maths.camera import CameraArrays, camera_arrays, project_points
 from fusion.records import Float64, Int64, Landmarks2D, Landmarks3D
@@ -40,7 +34,7 @@ class PeopleParams:
     """Parameters of the bank and of each filter in it."""
 
     filter: FilterParams = field(default_factory=FilterParams)
-    start: StartParams = field(default_factory=StartParams)
+    births: BirthParams = field(default_factory=BirthParams)
     landmarks: LandmarkParams = field(default_factory=LandmarkParams)
     association: AssociationParams = field(default_factory=AssociationParams)
     max_people: int = 8
@@ -54,11 +48,10 @@ class PeopleParams:
     """as far away as this speed allows, and is then no new person."""
     lost_s: float = 60.0
     """Without any measurement at all a person is kept for so long: lost sensors come back."""
-    start_iterations: int = 30
-    start_sigma_m: float = 0.02
-    """Added to the triangulation's own error in the fit of a start: the body is not ours yet."""
-    start_misfit_m: float = 0.12
-    """Landmarks that the fitted body misses by more than this (median) are not those of a body."""
+    alone_s: float = 0.3
+    """One camera alone gives birth to whom it has shown for so long while no other was heard,"""
+    unshared_s: float = 2.0
+    """or for so long while no other saw anybody new."""
     score_floor: float = 0.1
     """A landmark's variance is divided by its score, but by no less than this."""
 
@@ -104,16 +97,23 @@ class People:
             "detections_left_out": 0,
             **{o.value: 0 for o in Outcome},
         }
-        self._updater = Updater(params.filter.update, params.filter.anatomy)
+        self._updaters: dict[int, Updater] = {}
+        self._births = Births(rig.subject, params.births, self._updater(0))
         self._arrays: list[CameraArrays] = [camera_arrays(camera) for camera in rig.cameras]
         self._index = {camera.name: index for index, camera in enumerate(rig.cameras)}
         self._candidates: dict[str, list[Candidate]] = {}
         self._next_identity = 1
-        self._body = make_body()
-        self._scratch = empty_state()
+        self._nominal = np.zeros(BODY_ERRORS)
+        self._sights = _Sights()
         self._landmarks_ns = NEVER_NS
         self._failures = 0
         self._retry_ns = NEVER_NS
+
+    def _updater(self, imus: int) -> Updater:
+        """The solver for people with room for so many IMUs."""
+        if imus not in self._updaters:
+            self._updaters[imus] = Updater(self.params.filter.update, self.params.filter.anatomy, errors_of(imus))
+        return self._updaters[imus]
 
     def landmarks_2d(self, record: Landmarks2D) -> None:
         """Take in one picture's detections: update those who are known, bear who is new.
@@ -210,7 +210,7 @@ class People:
                 self.apply(nearest, measurement)
                 nearest.missed_ns = 0
             else:
-                self._bear(record.landmark_set, person_points, np.sqrt(person_variance), record.measured_ns)
+                self._bear_at(record.landmark_set, person_points, person_variance, record.measured_ns)
 
     def apply(self, person: Person, measurement: Measurement) -> Outcome:
         """Give one measurement to one person; what becomes of it is counted."""
@@ -236,16 +236,10 @@ class People:
     def landmarks_at(self, person: Person, time_ns: int, set_name: str) -> Float64:
         """World landmarks [K, 3] of a person, its last state carried to ``time_ns`` at constant rates."""
         state = person.filter.state_before(time_ns)
-        error = np.zeros_like(state.nominal)
-        error[:RATE_COLUMN] = state.rates * ((time_ns - state.time_ns) / NS_PER_S)
-        retract_into(TABLES, state.nominal, error, self._scratch.nominal)
-        return self._landmarks_of(self._scratch.nominal, set_name)
-
-    def _landmarks_of(self, nominal: Float64, set_name: str) -> Float64:
-        placed = catalog.attachments(set_name)
-        points = np.empty((len(placed.segment), 3))
-        landmark_points(TABLES, self._body, nominal, placed.segment, placed.unit_offset, placed.length, points)
-        return points
+        error = np.zeros(BODY_ERRORS)
+        error[POSE] = state.rates * ((time_ns - state.time_ns) / NS_PER_S)
+        retract_into(TABLES, state.nominal[:BODY_ERRORS], error, self._nominal)
+        return self._births.landmarks_of(self._nominal, set_name)
 
     def _reaches(self, person: Person, time_ns: int) -> bool:
         return abs(time_ns - person.filter.newest_ns) < self.params.lost_s * NS_PER_S
@@ -262,13 +256,34 @@ class People:
             if abs(candidate.time_ns - time_ns) <= window and candidate.camera_index != index
         ]
         waiting += fresh
+        self._sights.note(index, bool(fresh), time_ns)
         in_several_views = len({candidate.camera_index for candidate in waiting}) > 1
         if fresh and in_several_views and self._has_room(time_ns) and self._has_patience(time_ns):
             claimed = self._births_among(waiting, set_name, time_ns)
             waiting = [candidate for candidate in waiting if id(candidate) not in claimed]
             self._failures = 0 if claimed else self._failures + 1
             self._retry_ns = time_ns + min(self._failures * _RETRY_STEP_NS, _RETRY_MAX_NS)
+        if fresh and not in_several_views and self._shows_alone(index, time_ns) and self._has_room(time_ns):
+            waiting = [candidate for candidate in waiting if not self._born_from_view(candidate, set_name)]
         self._candidates[set_name] = waiting
+
+    def _shows_alone(self, index: int, time_ns: int) -> bool:
+        """Whether one camera has shown somebody new for long enough without any other."""
+        p, sights = self.params, self._sights
+        needed_s = p.alone_s if sights.only(index, time_ns) else p.unshared_s
+        return sights.shown_s(index, time_ns) >= needed_s and self._has_patience(time_ns)
+
+    def _born_from_view(self, candidate: Candidate, set_name: str) -> bool:
+        """Bear whom one picture shows."""
+        time_ns, camera = candidate.time_ns, self.rig.cameras[candidate.camera_index]
+
+        def start(lengths_m: Float64 | None) -> State | None:
+            return self._births.from_view(set_name, candidate.pixels, candidate.scores, camera, time_ns, lengths_m)
+
+        born = self._bear(start, None, time_ns) is not None
+        self._failures = 0 if born else self._failures + 1
+        self._retry_ns = time_ns + min(self._failures * _RETRY_STEP_NS, _RETRY_MAX_NS)
+        return born
 
     def _births_among(self, candidates: list[Candidate], set_name: str, time_ns: int) -> set[int]:
         """Bear whom groups of detections agree on; returns ``id`` of the detections that were used."""
@@ -291,7 +306,7 @@ class People:
     def _born_from(self, birth: Birth, set_name: str, time_ns: int) -> bool:
         result = birth.triangulated
         newest = max(member.time_ns for member in birth.members)
-        return self._bear(set_name, result.points_m, result.sigmas_m, newest) is not None
+        return self._bear_at(set_name, result.points_m, result.sigmas_m**2, newest) is not None
 
     def _nearest(self, points_m: Float64, set_name: str, time_ns: int) -> Person | None:
         """The known person whose landmarks are near these; None if nobody's are."""
@@ -303,35 +318,62 @@ class People:
                 best = float(common.mean()), person
         return best[1] if best and best[0] < self.params.association.birth_distance_m else None
 
-    def _bear(self, set_name: str, points_m: Float64, sigmas_m: Float64, time_ns: int) -> Person | None:
+    def _bear_at(self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int) -> Person | None:
         """Start a filter from world landmarks; None where they do not make a plausible new body, or all are there."""
+        near = self._nearest(points_m, set_name, time_ns)
+        if near is not None and _unseen_s(near, time_ns) <= self.params.unseen_s:
+            return None
+
+        def start(lengths_m: Float64 | None) -> State | None:
+            return self._births.from_points(set_name, points_m, _known(variance_m2), time_ns, lengths_m)
+
+        return self._bear(start, near, time_ns)
+
+    def _bear(
+        self, start: Callable[[Float64 | None], State | None], near: Person | None, time_ns: int
+    ) -> Person | None:
+        """A new person, or one who comes back; None where there is no body or no room.
+
+        Args:
+            start: makes the body, given its lengths [11] where they are known.
+            near: who was last seen there.
+            time_ns: when.
+        """
         if not self._has_room(time_ns):
             return None
-        coordinates = pose_from_landmarks(catalog.landmark_set(set_name), points_m)
-        near = self._nearest(points_m, set_name, time_ns)
-        if coordinates is None or (near is not None and _unseen_s(near, time_ns) <= self.params.unseen_s):
+        state = start(_locked_lengths(near) if near else self.rig.subject.lengths_m)
+        if state is None:
             return None
-        subject = self.rig.subject
-        back = near or self._returning(coordinates[:3], time_ns)
-        lengths_m = back.filter.state.lengths_m if back and back.filter.state.lengths_locked else subject.lengths_m
-        state = wide_state(coordinates, time_ns, self.params.start, subject.stature_m, lengths_m)
-        variance = _known(sigmas_m**2) + self.params.start_sigma_m**2
-        measurement = Landmarks3DMeasurement(time_ns, "start", catalog.attachments(set_name), points_m, variance)
-        if self._updater.apply(state, measurement, self.params.start_iterations) < 0 or not _plausible(state):
-            return None
-        misfits_m = np.linalg.norm(self._landmarks_of(state.nominal, set_name) - points_m, axis=1)
-        if not np.nanmedian(misfits_m) < self.params.start_misfit_m:
-            return None
+        back = near or self._returning(state.coordinates[:3], time_ns)
+        if back is not None and back is not near and _locked_lengths(back) is not None:
+            state = start(_locked_lengths(back)) or state
         if back is not None:
             return self._restarted(back, state)
         if len(self.people) >= self.params.max_people:
             return None
-        person = Person(self._next_identity, PersonFilter(self.params.filter, self._updater, state))
-        person.wears_imus = bool(self.rig.imus) and not any(other.wears_imus for other in self.people)
+        return self._new_person(state)
+
+    def bear_from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> Person | None:
+        """Start the wearer from orientations [M, 4] of segments [M] alone; None where somebody wears the IMUs."""
+        if any(person.wears_imus for person in self.people) or len(self.people) >= self.params.max_people:
+            return None
+        return self._new_person(self._births.from_orientations(q_world_from_segment, segments, time_ns))
+
+    def quiet_s(self, time_ns: int) -> float:
+        """For how long no landmarks have come in."""
+        return (time_ns - self._landmarks_ns) / NS_PER_S
+
+    def _new_person(self, state: State) -> Person:
+        wears_imus = bool(self.rig.imus) and not any(other.wears_imus for other in self.people)
+        person = Person(self._next_identity, self._filter(state, wears_imus), wears_imus)
         self._next_identity += 1
         self.people.append(person)
         self.counters["births"] += 1
         return person
+
+    def _filter(self, state: State, wears_imus: bool) -> PersonFilter:
+        imus = len(self.rig.imus) if wears_imus else 0
+        return PersonFilter(self.params.filter, self._updater(imus), with_imus(state, imus))
 
     def _has_room(self, time_ns: int) -> bool:
         """Whether somebody new, or somebody who comes back, could be taken in."""
@@ -354,7 +396,7 @@ class People:
         """A known person, seen again elsewhere: a new start of the same body."""
         before = person.filter.state
         state.born_ns, state.landmark_noise = before.born_ns, before.landmark_noise
-        person.filter = PersonFilter(self.params.filter, self._updater, state)
+        person.filter = self._filter(state, person.wears_imus)
         person.missed_ns = 0
         self.counters["returns"] += 1
         return person
@@ -366,11 +408,6 @@ _RETRY_STEP_NS = 20_000_000
 """After each failure to find a birth the next attempt waits longer by this,"""
 _RETRY_MAX_NS = 500_000_000
 """but no longer than this."""
-_SLACK_RAD = 0.35
-"""How far a start may break a joint limit and still be a body."""
-_STATURE_SHARE = 0.35
-"""How far a start's long bones may be from the reference body's, as a log ratio."""
-_LONG = [LENGTH_NAMES.index(name) for name in ("trunk", "thigh", "shank", "upper_arm")]
 
 
 def _unseen_s(person: Person, time_ns: int) -> float:
@@ -390,13 +427,38 @@ def _known(variance: Float64) -> Float64:
     return np.where(np.isnan(variance), 1.0, variance)
 
 
-def _plausible(state: State) -> bool:
-    """Whether a fitted start is a body: finite, joints and bones within reach of what people have."""
-    if not np.isfinite(state.nominal).all():
-        return False
-    low, high = coordinate_limits()
-    pose = state.coordinates
-    if ((pose < low - _SLACK_RAD) | (pose > high + _SLACK_RAD)).any():
-        return False
-    departure = np.abs(state.nominal[LENGTH_COLUMN:] - np.log(REFERENCE_LENGTHS_M))
-    return bool(departure[_LONG].max() < _STATURE_SHARE)
+def _locked_lengths(person: Person) -> Float64 | None:
+    """A person's lengths [11], once they are known."""
+    state = person.filter.state
+    return state.lengths_m if state.lengths_locked else None
+
+
+class _Sights:
+    """Which cameras are heard, and which of them show somebody whom nobody knows."""
+
+    def __init__(self) -> None:
+        self._heard_ns: dict[int, int] = {}
+        self._since_ns: dict[int, int] = {}
+        """Since when a camera has been showing somebody new without a pause."""
+        self._shown_ns: dict[int, int] = {}
+
+    def note(self, index: int, fresh: bool, time_ns: int) -> None:
+        """A picture has come, with or without somebody new."""
+        self._heard_ns[index] = max(time_ns, self._heard_ns.get(index, time_ns))
+        if not fresh:
+            return
+        paused = time_ns - self._shown_ns.get(index, NEVER_NS) > _SIGHT_PAUSE_NS
+        if paused or index not in self._since_ns:
+            self._since_ns[index] = time_ns
+        self._shown_ns[index] = time_ns
+
+    def only(self, index: int, time_ns: int) -> bool:
+        """Whether no other camera has been heard lately."""
+        return all(time_ns - heard > _SIGHT_PAUSE_NS for other, heard in self._heard_ns.items() if other != index)
+
+    def shown_s(self, index: int, time_ns: int) -> float:
+        """For how long a camera has been showing somebody new."""
+        return (time_ns - self._since_ns.get(index, time_ns)) / NS_PER_S
+
+
+_SIGHT_PAUSE_NS = 500_000_000

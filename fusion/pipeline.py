@@ -8,22 +8,37 @@ order give the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from fusion.body.skeleton import SEGMENT
-from fusion.estimators.inertial.rates import mean_rates
+from fusion.estimators.inertial.orientation import OrientationFilter
+from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
+from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.estimators.radar.trunk import trunk_cluster
-from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
+from fusion.filter.innovations import SourceStatistics
+from fusion.filter.measurements.inertial import (
+    AccelerometerMeasurement,
+    AccelerometerParams,
+    GyroMeasurement,
+    GyroParams,
+    OrientationMeasurement,
+    OrientationParams,
+)
 from fusion.filter.measurements.radar import TRUNK, RadarParams, RadarTrunkMeasurement
 from fusion.filter.outputs import OutputParams, Outputs
 from fusion.filter.process import NS_PER_S
-from fusion.filter.state import empty_state
+from fusion.filter.state import State, empty_state
+from fusion.maths import quaternion
 from fusion.people import People, PeopleParams, Person
 from fusion.records import (
     Float64,
     InertialSamples,
+    Innovations,
+    Int64,
     Landmarks2D,
     Landmarks3D,
     RadarPoints,
@@ -44,15 +59,40 @@ class PipelineParams:
     """Parameters of every stage."""
 
     people: PeopleParams = field(default_factory=PeopleParams)
+    inertial: EstimatorParams = field(default_factory=EstimatorParams)
     gyro: GyroParams = field(default_factory=GyroParams)
+    orientation: OrientationParams = field(default_factory=OrientationParams)
+    accelerometer: AccelerometerParams | None = None
+    """Specific forces as measurements of their own; the orientations have used them for the vertical already."""
     radar: RadarParams = field(default_factory=RadarParams)
     output: OutputParams = field(default_factory=OutputParams)
-    gyro_interval_s: float = 0.02
+    stretch_s: float = 0.02
     """Inertial samples are taken in as means over so long: a filter step costs more than a sample tells."""
+    alone_s: float = 1.0
+    """A wearer whom no camera has shown is born from orientations after so long."""
     longest_batch_s: float = 10.0
     """Samples that are older than their record's newest by more than this have a stamp that cannot be."""
     silence_s: float = 0.1
     """Without landmarks for so long, other records and ticks make the people be published too."""
+
+
+class _Wiring:
+    """The sensors of one inertial system: which of them the rig knows, how they sit, and their orientation filters."""
+
+    def __init__(self, sensors: tuple[str, ...], rig: Rig, params: EstimatorParams) -> None:
+        slots = {mount.segment: slot for slot, mount in enumerate(rig.imus)}
+        self.known: Int64 = np.array([i for i, name in enumerate(sensors) if name in slots], dtype=np.int64)
+        names = [sensors[i] for i in self.known]
+        self.segments: Int64 = np.array([SEGMENT[name] for name in names], dtype=np.int64)
+        self.slots: Int64 = np.array([slots[name] for name in names], dtype=np.int64)
+        mounts = [rig.imus[slot] for slot in self.slots]
+        self.mountings = np.array([mount.q_segment_from_sensor for mount in mounts]).reshape(-1, 4)
+        self.lever_arms_m = np.array([mount.lever_arm_m for mount in mounts]).reshape(-1, 3)
+        self.filter = OrientationFilter(len(names), params)
+        self.epoch: Int64 = np.zeros(len(names), dtype=np.int64)
+
+
+_UNHEARD = SourceStatistics()
 
 
 class Pipeline:
@@ -65,10 +105,10 @@ class Pipeline:
         self.refused: dict[str, int] = {}
         """Records that could not be used, counted by reason."""
         self._outputs = Outputs(self.params.output)
-        self._mounts = {mount.segment: mount for mount in rig.imus}
+        self._wired: dict[tuple[str, ...], _Wiring] = {}
         self._radars = {mount.name: mount for mount in rig.radars}
         self._published_ns: int | None = None
-        self._scratch = [empty_state() for _ in range(self.params.people.max_people)]
+        self._states = [self._new_states() for _ in range(self.params.people.max_people)]
 
     def step(self, record: Record) -> PeopleRecord | None:
         """Take one record in and say who is there, if it is time to: ``take`` and ``people`` in one."""
@@ -99,13 +139,60 @@ class Pipeline:
 
     def people(self, last: Record) -> PeopleRecord:
         """Everyone, carried to the newest time that is known of; ``last`` is the record taken last."""
-        people = self.bank.people
-        newest = max([last.measured_ns, *(person.filter.newest_ns for person in people)])
-        states = [
-            person.filter.predicted(newest, scratch) for person, scratch in zip(people, self._scratch, strict=False)
-        ]
+        newest = max([last.measured_ns, *(person.filter.newest_ns for person in self.bank.people)])
         self._published_ns = newest
-        return self._outputs.record([person.identity for person in people], states, newest, last.received_ns)
+        return self._record(lambda person, out: person.filter.predicted(newest, out), newest, last)
+
+    def predicted(self, ahead_s: float, last: Record) -> PeopleRecord:
+        """Everyone as they will be, so much after the newest time: for who must hide latency."""
+        newest = max([last.measured_ns, *(person.filter.newest_ns for person in self.bank.people)])
+        time_ns = newest + int(ahead_s * NS_PER_S)
+        return self._record(lambda person, out: person.filter.predicted(time_ns, out), time_ns, last)
+
+    def smoothed(self, lag_s: float, last: Record) -> PeopleRecord:
+        """Everyone as they were ``lag_s`` before the newest time, in the light of all that has come since."""
+        newest = max([last.measured_ns, *(person.filter.newest_ns for person in self.bank.people)])
+        time_ns = newest - int(lag_s * NS_PER_S)
+        return self._record(lambda person, out: person.filter.smoothed(time_ns, out), time_ns, last)
+
+    def innovations(self, last: Record) -> Innovations:
+        """How what each source says compares with what it claims, for everyone."""
+        everyone = [person.filter.innovations.sources for person in self.bank.people]
+        sources = tuple(sorted({source for known in everyone for source in known}))
+        table = [[known.get(source, _UNHEARD) for source in sources] for known in everyone]
+
+        def array(values: list[list[Any]], dtype: Any) -> Any:
+            return np.array(values, dtype=dtype).reshape(len(everyone), len(sources))
+
+        return Innovations(
+            measured_ns=last.measured_ns,
+            received_ns=last.received_ns,
+            ids=np.array([person.identity for person in self.bank.people], dtype=np.int64),
+            sources=sources,
+            normalised_squares=array([[item.normalised for item in row] for row in table], np.float64),
+            observations=array([[item.observations for item in row] for row in table], np.int64),
+            gated=array([[item.gated for item in row] for row in table], np.int64),
+            claimed_ratio=array([[item.claimed_ratio for item in row] for row in table], np.float64),
+        )
+
+    def understated(self) -> dict[str, float]:
+        """Sources whose errors are much larger than they claim, with by how many times."""
+        found: dict[str, float] = {}
+        for person in self.bank.people:
+            for source, known in person.filter.innovations.sources.items():
+                if known.understated:
+                    found[source] = max(found.get(source, 0.0), known.claimed_ratio)
+        return found
+
+    def _record(self, place: Callable[[Person, State], State], time_ns: int, last: Record) -> PeopleRecord:
+        """A record of everyone, each carried to a time by ``place``."""
+        people = self.bank.people
+        states = [place(person, room[person.filter.imus]) for person, room in zip(people, self._states, strict=False)]
+        return self._outputs.record([person.identity for person in people], states, time_ns, last.received_ns)
+
+    def _new_states(self) -> dict[int, State]:
+        """Room for the state of somebody with and without IMUs."""
+        return {imus: empty_state(imus) for imus in (0, len(self.rig.imus))}
 
     def _silent(self, record: Record) -> bool:
         """Whether nothing has been published for a while before this record."""
@@ -125,23 +212,71 @@ class Pipeline:
         return True
 
     def _inertial(self, record: InertialSamples) -> None:
-        """Angular rates of the sensors whose mounting the rig knows."""
-        wearer = next((person for person in self.bank.people if person.wears_imus), None)
-        known = [index for index, name in enumerate(record.sensors) if name in self._mounts]
-        if len(known) < len(record.sensors):
+        """What the sensors whose mounting the rig knows say of their wearer."""
+        wiring = self._wired.get(record.sensors)
+        if wiring is None:
+            wiring = self._wired[record.sensors] = _Wiring(record.sensors, self.rig, self.params.inertial)
+        if len(wiring.known) < len(record.sensors):
             self._refuse("sensors that are not in the profile")
-        if wearer is None or not known:
+        if not len(wiring.known):
             return
-        segments = np.array([SEGMENT[record.sensors[index]] for index in known], dtype=np.int64)
-        mountings = np.stack([self._mounts[record.sensors[index]].q_segment_from_sensor for index in known])
-        source = ",".join(record.sensors)
         longest_ns = int(self.params.longest_batch_s * NS_PER_S)
         timely = (record.times_ns <= record.measured_ns) & (record.times_ns > record.measured_ns - longest_ns)
         if not timely.all():
             self._refuse("samples stamped after the newest of their record, or long before it")
-        rates = record.angular_rate_rad_s[timely][:, known].astype(np.float64)
-        for time_ns, mean in mean_rates(record.times_ns[timely], rates, int(self.params.gyro_interval_s * NS_PER_S)):
-            self.bank.apply(wearer, GyroMeasurement(time_ns, source, segments, mountings, mean, self.params.gyro))
+        chosen = np.flatnonzero(timely)[:, None], wiring.known[None, :]
+        arrays = (
+            record.specific_force_m_s2[chosen],
+            record.angular_rate_rad_s[chosen],
+            record.magnetic_field_ut[chosen],
+        )
+        interval_ns = int(self.params.stretch_s * NS_PER_S)
+        for stretch in wiring.filter.stretches(record.times_ns[timely], *arrays, interval_ns=interval_ns):
+            self._stretch(stretch, wiring)
+
+    def _stretch(self, stretch: Stretch, wiring: _Wiring) -> None:
+        """Give a short stretch of samples to the wearer, who is born of it where no camera shows anybody."""
+        orientations = stretch.orientations
+        wearer = next((person for person in self.bank.people if person.wears_imus), None)
+        if wearer is None and orientations is not None and orientations.settled.all():
+            wearer = self._born_from_orientations(orientations, wiring)
+        if wearer is None:
+            return
+        p = self.params
+        common = wiring.segments, wiring.slots, wiring.mountings
+        self.bank.apply(wearer, GyroMeasurement(stretch.time_ns, "gyro", *common, stretch.rates_rad_s, p.gyro))
+        if p.accelerometer is not None:
+            self.bank.apply(
+                wearer,
+                AccelerometerMeasurement(
+                    stretch.time_ns,
+                    "accelerometer",
+                    *common,
+                    specific_force_m_s2=stretch.specific_force_m_s2,
+                    lever_arm_m=wiring.lever_arms_m,
+                    decay_s=wearer.filter.process.decay_s,
+                    params=p.accelerometer,
+                ),
+            )
+        if orientations is None:
+            return
+        told = np.where(orientations.settled[:, None], orientations.q_world_from_sensor, np.nan)
+        fresh = orientations.heading_epoch != wiring.epoch
+        wiring.epoch = orientations.heading_epoch
+        if np.isfinite(told).any():
+            self.bank.apply(
+                wearer,
+                OrientationMeasurement(orientations.time_ns, "orientation", *common, told, p.orientation, fresh),
+            )
+
+    def _born_from_orientations(self, orientations: Orientations, wiring: _Wiring) -> Person | None:
+        """The wearer whom nobody else has shown: upright and facing ahead, as a calibration pose is."""
+        if not self.bank.quiet_s(orientations.time_ns) >= self.params.alone_s:
+            return None
+        q = quaternion.multiply(orientations.q_world_from_sensor, quaternion.conjugate(wiring.mountings))
+        if not np.isfinite(q).all():
+            return None
+        return self.bank.bear_from_orientations(q, wiring.segments, orientations.time_ns)
 
     def _radar(self, record: RadarPoints) -> None:
         """The points around each person as one weak measurement of the trunk."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from fusion.filter.innovations import InnovationStatistics, Tally
 from fusion.filter.measurements.anatomy import AnatomyParams
+from fusion.filter.measurements.imu_slots import stop_silent_slots
 from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State, empty_state
@@ -47,6 +48,8 @@ class FilterParams:
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
     window_s: float = 0.3
     """How late a measurement may be, and how far back the smoothed output can reach."""
+    imu_silence_s: float = 2.0
+    """The slow states of an IMU end when it has been silent for so long."""
     lock_after_s: float = 1.0
     """Lengths are learned for at least so long,"""
     lock_share: float = 0.03
@@ -80,7 +83,7 @@ class PersonFilter:
         self.updater = updater
         self.process = make_process(params.process)
         self.innovations = InnovationStatistics()
-        self._imus = start.imus
+        self.imus = start.imus
         self._smoother = Smoother(self.process, len(start.nominal))
         self._base = start.copy()
         self._entries: list[Entry] = []
@@ -148,7 +151,7 @@ class PersonFilter:
 
     def _new_entry(self, time_ns: int) -> Entry:
         if not self._pool:
-            return Entry(time_ns, [], empty_state(self._imus), make_information(len(self._base.nominal)))
+            return Entry(time_ns, [], empty_state(self.imus), make_information(len(self._base.nominal)))
         entry = self._pool.pop()
         entry.time_ns = time_ns
         entry.measurements = []
@@ -196,6 +199,7 @@ def advance(
         How each measurement's innovations compare with what it claims.
     """
     predict(state, owner.process, time_ns)
+    stop_silent_slots(state, time_ns, owner.params.imu_silence_s)
     used = owner.updater.apply(state, measurements, information=information) >= 0
     if not state.lengths_locked and lengths_known(state, owner.params):
         state.lock_lengths()

@@ -10,7 +10,7 @@ acceleration) with a decaying rate.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from numba import njit
 from fusion.body.kinematics import BALL, ROOT, TABLES, BodyTables
 from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import COORDINATE_NAMES
+from fusion.filter.measurements.imu_slots import ImuStateParams
 from fusion.filter.state import IMU_COLUMN, IMU_SIZE, RATE_COLUMN, State, retract_into
 from fusion.maths.kernels import conjugated, exponential, jacobian_coefficients, logarithm, multiplied
 from fusion.records import Float64
@@ -57,12 +58,8 @@ class ProcessParams:
     girdle_rest_s: float = 1.0
     hand_rest_s: float = 2.0
     toe_rest_s: float = 0.1
-    mounting_walk_rad: float = 0.002
-    """How much an IMU shifts on its segment, rad a root second."""
-    heading_walk_rad: float = 0.003
-    """How fast the heading of an orientation filter without magnetometer drifts, rad a root second."""
-    bias_walk_rad_s: float = 1e-4
-    """How fast a gyroscope's bias drifts, rad/s a root second."""
+    imus: ImuStateParams = field(default_factory=ImuStateParams)
+    """How the slow states of IMUs walk."""
 
 
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -130,13 +127,14 @@ class Process(NamedTuple):
 
 def make_process(params: ProcessParams) -> Process:
     """Arrays of a process."""
-    imu = (params.mounting_walk_rad,) * 3 + (params.heading_walk_rad,) + (params.bias_walk_rad_s,) * 3
+    slow = params.imus
+    walk = (slow.mounting_walk,) * 3 + (slow.heading_walk,) + (slow.bias_walk,) * 3
     return Process(
         density=np.diag(spectral_densities(params)),
         rest_rate=rest_rates(params),
         rest=resting_coordinates(),
         decay_s=np.full(len(COORDINATE_NAMES), params.decay_s),
-        walk=np.array(imu) ** 2,
+        walk=np.array(walk) ** 2,
     )
 
 

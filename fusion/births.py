@@ -1,0 +1,158 @@
+"""New bodies: a closed-form start from whatever there is, and the update that makes a fit of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fusion.body import catalog
+from fusion.body.kinematics import TABLES
+from fusion.body.limits import coordinate_limits
+from fusion.body.skeleton import LENGTH_NAMES, REFERENCE_LENGTHS_M, REFERENCE_STATURE_M
+from fusion.filter.measurements.landmarks import (
+    LandmarkParams,
+    Landmarks2DMeasurement,
+    Landmarks3DMeasurement,
+    landmark_points,
+)
+from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
+from fusion.filter.start_inertial import pose_from_orientations, widen_unsensed
+from fusion.filter.start_one_view import OneViewParams, best_start, candidates_from_view, reprojection_cost
+from fusion.filter.state import LENGTH, State
+from fusion.filter.system import Measurement, make_body
+from fusion.filter.update import Updater
+from fusion.maths.camera import camera_arrays
+from fusion.records import Float64, Int64
+from fusion.rig import Camera, Subject
+
+_SLACK_RAD = 0.35
+"""How far a start may break a joint limit and still be a body."""
+_STATURE_SHARE = 0.35
+"""How far a start's long bones may be from the reference body's, as a log ratio."""
+_LONG = [LENGTH_NAMES.index(name) for name in ("trunk", "thigh", "shank", "upper_arm")]
+
+
+@dataclass(frozen=True, slots=True)
+class BirthParams:
+    """What a start must show to be a body."""
+
+    start: StartParams = field(default_factory=StartParams)
+    one_view: OneViewParams = field(default_factory=OneViewParams)
+    landmarks: LandmarkParams = field(default_factory=LandmarkParams)
+    iterations: int = 30
+    sigma_m: float = 0.02
+    """Added to the triangulation's own error in the fit of a start: the body is not ours yet."""
+    misfit_m: float = 0.12
+    """Landmarks that the fitted body misses by more than this (median) are not those of a body."""
+    candidates: int = 6
+    """So many readings of one picture are fitted."""
+    view_cost: float = 9.0
+    """Mean cost of a landmark (``reprojection_cost``) from which a picture is not that of a body."""
+    depth_m: float = 0.6
+    """Standard deviation of the place of somebody whom one camera has shown."""
+
+
+class Births:
+    """Fits new bodies. Holds scratch arrays only.
+
+    Args:
+        subject: what is known of the wearer beforehand.
+        params: see there.
+        updater: for states without IMUs.
+    """
+
+    def __init__(self, subject: Subject, params: BirthParams, updater: Updater) -> None:
+        self.subject = subject
+        self.params = params
+        self._updater = updater
+        self._body = make_body()
+
+    def from_points(
+        self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int, lengths_m: Float64 | None
+    ) -> State | None:
+        """A body at world landmarks [K, 3] with variance [K]; None where they do not make a plausible one."""
+        coordinates = pose_from_landmarks(catalog.landmark_set(set_name), points_m)
+        if coordinates is None:
+            return None
+        state = wide_state(coordinates, time_ns, self.params.start, self.subject.stature_m, lengths_m)
+        variance = variance_m2 + self.params.sigma_m**2
+        placed = catalog.attachments(set_name)
+        if not self._fits(state, Landmarks3DMeasurement(time_ns, "start", placed, points_m, variance)):
+            return None
+        misfits_m = np.linalg.norm(self.landmarks_of(state.nominal, set_name) - points_m, axis=1)
+        return state if np.nanmedian(misfits_m) < self.params.misfit_m else None
+
+    def from_view(
+        self,
+        set_name: str,
+        pixels: Float64,
+        scores: Float64,
+        camera: Camera,
+        time_ns: int,
+        lengths_m: Float64 | None,
+    ) -> State | None:
+        """A body that one picture shows: the likeliest of its readings; None where none is plausible."""
+        p, names = self.params, catalog.landmark_set(set_name)
+        placed = catalog.attachments(set_name)
+        scale = (self.subject.stature_m or REFERENCE_STATURE_M) / REFERENCE_STATURE_M
+        expected = REFERENCE_LENGTHS_M * scale if lengths_m is None else lengths_m
+        measurement = Landmarks2DMeasurement(
+            time_ns,
+            camera_arrays(camera),
+            camera.height,
+            camera.name,
+            placed,
+            pixels,
+            placed.sigma_scale**2 / np.maximum(scores, p.one_view.min_score),
+            p.landmarks,
+        )
+
+        def widen(coordinates: Float64) -> State:
+            state = wide_state(coordinates, time_ns, p.start, self.subject.stature_m, lengths_m)
+            state.covariance[:3, :3] = np.eye(3) * p.depth_m**2
+            return state
+
+        def fit(state: State) -> float:
+            if not self._fits(state, measurement):
+                return np.inf
+            return reprojection_cost(names, pixels, scores, camera, state, p.one_view)
+
+        readings = candidates_from_view(names, pixels, scores, camera, expected, p.candidates, p.one_view)
+        best = best_start(readings, widen, fit)
+        if best is None:
+            return None
+        state, _ = best
+        seen = int((scores >= p.one_view.min_score).sum())
+        cost = reprojection_cost(names, pixels, scores, camera, state, p.one_view)
+        return state if cost < p.view_cost * seen else None
+
+    def from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> State:
+        """A body whose segments [M] stand at the orientations [M, 4], somewhere."""
+        coordinates = pose_from_orientations(q_world_from_segment, segments)
+        state = wide_state(coordinates, time_ns, self.params.start, self.subject.stature_m, self.subject.lengths_m)
+        widen_unsensed(state, segments)
+        return state
+
+    def landmarks_of(self, nominal: Float64, set_name: str) -> Float64:
+        """World landmarks [K, 3] of a body at ``nominal`` [n]."""
+        placed = catalog.attachments(set_name)
+        points = np.empty((len(placed.segment), 3))
+        landmark_points(TABLES, self._body, nominal, placed.segment, placed.unit_offset, placed.length, points)
+        return points
+
+    def _fits(self, state: State, measurement: Measurement) -> bool:
+        """Update a start until it settles; whether it is then a body."""
+        return self._updater.apply(state, [measurement], self.params.iterations) >= 0 and plausible(state)
+
+
+def plausible(state: State) -> bool:
+    """Whether a fitted start is a body: finite, joints and bones within reach of what people have."""
+    if not np.isfinite(state.nominal).all():
+        return False
+    low, high = coordinate_limits()
+    pose = state.coordinates
+    if ((pose < low - _SLACK_RAD) | (pose > high + _SLACK_RAD)).any():
+        return False
+    departure = np.abs(state.nominal[LENGTH] - np.log(REFERENCE_LENGTHS_M))
+    return bool(departure[_LONG].max() < _STATURE_SHARE)
