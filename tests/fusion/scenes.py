@@ -13,7 +13,18 @@ from fusion.body.limits import coordinate_limits, resting_coordinates
 from fusion.body.skeleton import COORDINATE, COORDINATES, LENGTHS, REFERENCE_LENGTHS_M
 from fusion.filter.measurements.anatomy import AnatomyParams
 from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeasurement, Landmarks3DMeasurement
-from fusion.filter.state import ERRORS, LENGTH, POSE, RATE, State, empty_state, retract
+from fusion.filter.state import (
+    BODY_ERRORS,
+    FLOOR_COLUMN,
+    LENGTH,
+    NEVER_NS,
+    POSE,
+    RATE,
+    State,
+    empty_state,
+    errors_of,
+    retract,
+)
 from fusion.filter.update import UpdateParams, Updater
 from fusion.maths import quaternion
 from fusion.maths.camera import camera_arrays, project
@@ -87,45 +98,62 @@ def legal_pose(random: np.random.Generator, share: float = 1.0) -> Float64:
     return pose
 
 
-def random_covariance(random: np.random.Generator, sigma: float = 0.05) -> Float64:
-    """A full covariance [99, 99] with standard deviations about ``sigma``."""
-    mixed = np.eye(ERRORS) + 0.3 * random.normal(size=(ERRORS, ERRORS)) / math.sqrt(ERRORS)
-    scale = sigma * random.uniform(0.5, 2.0, ERRORS)
+def random_covariance(random: np.random.Generator, sigma: float = 0.05, errors: int = BODY_ERRORS) -> Float64:
+    """A full covariance [n, n] with standard deviations about ``sigma``."""
+    mixed = np.eye(errors) + 0.3 * random.normal(size=(errors, errors)) / math.sqrt(errors)
+    scale = sigma * random.uniform(0.5, 2.0, errors)
     return (mixed @ mixed.T) * scale[:, None] * scale[None, :]
 
 
-def random_state(random: np.random.Generator, *, rate: float = 1.0, sigma: float = 0.05) -> State:
-    """A state of a legal pose that moves, of a body that is not the reference."""
-    state = empty_state()
+def random_state(random: np.random.Generator, *, rate: float = 1.0, sigma: float = 0.05, imus: int = 0) -> State:
+    """A state of a legal pose that moves, of a body that is not the reference; all its IMUs are heard."""
+    state = empty_state(imus)
     state.nominal[POSE] = legal_pose(random, 0.7)
     state.nominal[RATE] = rate * random.normal(size=COORDINATES)
     state.nominal[LENGTH] = np.log(REFERENCE_LENGTHS_M) + 0.05 * random.normal(size=LENGTHS)
-    state.covariance[:] = random_covariance(random, sigma)
+    state.nominal[FLOOR_COLUMN] = 0.02 * random.normal()
+    state.nominal[BODY_ERRORS:] = 0.1 * random.normal(size=len(state.nominal) - BODY_ERRORS)
+    state.covariance[:] = random_covariance(random, sigma, len(state.nominal))
+    state.imu_ns[:] = 0
     return state
 
 
-def resting_state(sigma: float = 0.05) -> State:
-    """A state at rest with independent errors of one size."""
-    state = empty_state()
+def silenced(state: State, slot: int) -> State:
+    """The state, one of whose IMUs has never been heard."""
+    columns = slice(errors_of(slot), errors_of(slot + 1))
+    state.nominal[columns] = 0.0
+    state.covariance[columns, :] = 0.0
+    state.covariance[:, columns] = 0.0
+    state.imu_ns[slot] = NEVER_NS
+    return state
+
+
+def resting_state(sigma: float = 0.05, imus: int = 0) -> State:
+    """A state at rest with independent errors of one size, and room for IMUs that nobody has heard."""
+    state = empty_state(imus)
     state.nominal[POSE] = resting_coordinates()
     state.nominal[LENGTH] = np.log(REFERENCE_LENGTHS_M)
-    state.covariance[:] = sigma**2 * np.eye(ERRORS)
+    state.covariance[:BODY_ERRORS, :BODY_ERRORS] = sigma**2 * np.eye(BODY_ERRORS)
     return state
 
 
 def drawn_from(state: State, random: np.random.Generator) -> Float64:
-    """A nominal [99] that differs from the state's as its covariance says."""
-    return retract(state.nominal, np.linalg.cholesky(state.covariance) @ random.normal(size=ERRORS))
+    """A nominal [n] that differs from the state's as its covariance says."""
+    exists = state.covariance.diagonal() > 0.0
+    error = np.zeros(len(exists))
+    factor = np.linalg.cholesky(state.covariance[np.ix_(exists, exists)])
+    error[exists] = factor @ random.normal(size=int(exists.sum()))
+    return retract(state.nominal, error)
 
 
 def landmarks_of(set_name: str, nominal: Float64) -> Float64:
-    """World landmarks [K, 3] of a nominal state [99]."""
+    """World landmarks [K, 3] of a nominal state [n]."""
     lengths = np.exp(nominal[LENGTH])
     return catalog.landmark_positions(set_name, *forward_kinematics(nominal[POSE], lengths), lengths)
 
 
 def joints_of(nominal: Float64) -> Float64:
-    """World positions [23, 3] of a nominal state [99]."""
+    """World positions [23, 3] of a nominal state [n]."""
     return forward_kinematics(nominal[POSE], np.exp(nominal[LENGTH]))[0]
 
 
@@ -154,9 +182,9 @@ def measured_3d(
     )
 
 
-def updater(**params: float) -> Updater:
-    """An updater, with the given parameters in place of the defaults."""
-    return Updater(UpdateParams(**params), AnatomyParams())  # type: ignore[arg-type]
+def updater(imus: int = 0, **params: float) -> Updater:
+    """An updater for wearers of so many IMUs, with the given parameters in place of the defaults."""
+    return Updater(UpdateParams(**params), AnatomyParams(), errors_of(imus))  # type: ignore[arg-type]
 
 
 def landmarks_record(
