@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -36,10 +36,41 @@ _TOO_FAST = 0.7
 NO_FIELD: Float64 = np.empty((0, 0, 3))
 MISSING, BROKEN, MEASURED = 0, 1, 2
 _NEVER_NS = int(np.iinfo(np.int64).min)
+_SHORTEST_REPORT_S = 0.001
 _CLOCK_GAIN = 0.05
 """How much of its distance to the stamps the clock of the fed samples makes up at each sample."""
 _NORTH = math.sqrt(0.5)
 """VQF's x is east; a quarter turn to the right about z makes it magnetic north."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorModel:
+    """What is wrong with VQF's orientations of people's limbs without a magnetometer; see ``docs/inertial.md``."""
+
+    inclination_rad: float = 0.0165
+    """Standard deviation about each horizontal axis."""
+    correlation_s: float = 1.45
+    """Integral over time of the autocorrelation of the inclination error."""
+    start_rad_s: float = 0.075
+    """The same about each axis soon after the start, times the age: a change of speed that is taken for gravity."""
+    heading_walk_rad2_s: float = 3e-5
+    """Density of the heading's random walk when the bias is known."""
+    bias_horizon_s: float = 10.0
+    """An unknown bias turns the heading steadily; a random walk that turns it as far in this time stands for it."""
+
+    def inclination_sigma_rad(self, age_s: Float64, interval_s: float) -> Float64:
+        """Standard deviation [...] per axis for a filter that is told once in an interval and takes errors for white.
+
+        The mean of many values of variance s^2, T apart, has the variance of the mean of as many
+        uncorrelated ones of variance s^2 (1 + 2 tau / T), tau the integral of the autocorrelation
+        (Priestley, "Spectral Analysis and Time Series", 1981, eq. 5.3.5 for many values).
+        """
+        variance = self.inclination_rad**2 + (self.start_rad_s / np.maximum(age_s, interval_s)) ** 2
+        return np.asarray(np.sqrt(variance * (1.0 + 2.0 * self.correlation_s / interval_s)))
+
+    def heading_density_rad2_s(self, bias_sigma_rad_s: Float64) -> Float64:
+        """Density [...] of the heading's random walk for a filter that knows no more of the bias than VQF does."""
+        return np.asarray(self.heading_walk_rad2_s + self.bias_horizon_s * bias_sigma_rad_s**2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +94,7 @@ class OrientationParams:
     longest_period_s: float = 0.1
     tau_acc_s: float = 3.0
     """Time constant of the correction of the inclination, VQF's own default."""
+    errors: ErrorModel = field(default_factory=ErrorModel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,6 +147,7 @@ class OrientationFilter:
         self.period_s: float | None = None
         """None until enough samples have come to know it."""
         self._newest_ns: int | None = None
+        self._told_ns: int | None = None
         self._interval_ns = 0.0
         self._waiting: list[_Samples] = []
         self._vqf: list[VQF | None] = [None] * sensors
@@ -151,11 +184,12 @@ class OrientationFilter:
         for name, array in arrays.items():
             if array is not None and array.shape != (len(times_ns), self.sensors, 3):
                 raise ValueError(f"{name} has shape {array.shape}, expected {(len(times_ns), self.sensors, 3)}")
+        # Copies: a kernel is compiled anew for arrays that cannot be written, as those of records cannot.
         samples = _Samples(
-            np.ascontiguousarray(times_ns, dtype=np.int64),
-            np.ascontiguousarray(specific_force_m_s2, dtype=np.float64),
-            np.ascontiguousarray(rates_rad_s, dtype=np.float64),
-            NO_FIELD if magnetic is None else np.ascontiguousarray(magnetic, dtype=np.float64),
+            np.array(times_ns, dtype=np.int64, order="C"),
+            np.array(specific_force_m_s2, dtype=np.float64, order="C"),
+            np.array(rates_rad_s, dtype=np.float64, order="C"),
+            NO_FIELD if magnetic is None else np.array(magnetic, dtype=np.float64, order="C"),
         )
         if not in_order(samples.times_ns, _NEVER_NS if self._newest_ns is None else self._newest_ns):
             samples = self._ordered(samples)
@@ -289,6 +323,8 @@ class OrientationFilter:
         # VQF turns by each sample for a period, so it ends half a period after the middle of the last one.
         ahead_s = 0.0 if self.period_s is None else 0.5 * self.period_s - self.params.stamp_lag_s
         carry(q, self._last, bias, self._first_ns, self._last_ns, time_ns, ahead_s, north, age)
+        since_s = self.params.report_s if self._told_ns is None else (time_ns - self._told_ns) / NS_PER_S
+        self._told_ns = time_ns
         return Orientations(
             time_ns=time_ns,
             q_world_from_sensor=q,
@@ -297,6 +333,8 @@ class OrientationFilter:
             at_rest=rest,
             age_s=age,
             settled=age >= self.params.settle_s,
+            inclination_sigma_rad=self.params.errors.inclination_sigma_rad(age, max(since_s, _SHORTEST_REPORT_S)),
+            heading_walk_rad2_s=self.params.errors.heading_density_rad2_s(sigma),
             heading_epoch=self._epoch.copy(),
         )
 

@@ -30,6 +30,12 @@ class Orientations:
     """[M] from the sensor's start to its last sample; NaN before the start."""
     settled: Array
     """[M] bool: old enough for its inclination to be used."""
+    inclination_sigma_rad: Float64
+    """[M] about each of the world's x and y. For a filter that takes errors for white: so much larger than they are
+    that their correlation from one report to the next does not make it overconfident. NaN before the start."""
+    heading_walk_rad2_s: Float64
+    """[M] density of the random walk of the heading error, what VQF does not know of the bias included; NaN before
+    the start."""
     heading_epoch: Int64
     """[M] number of starts: when it changes, the heading has nothing to do with that before. 0 before the first."""
 
