@@ -48,6 +48,8 @@ class FilterParams:
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
     window_s: float = 0.3
     """How late a measurement may be, and how far back the smoothed output can reach."""
+    keeps_journal: bool = False
+    """Whether all accepted measurements are kept, for the smoother of a whole session."""
     imu_silence_s: float = 2.0
     """The slow states of an IMU end when it has been silent for so long."""
     lock_after_s: float = 1.0
@@ -74,15 +76,46 @@ class Entry:
     """One a measurement: how its innovations compare with what it claims."""
 
 
+class Stepper:
+    """One step of a filter: carry a state to a time and give it what was measured there."""
+
+    def __init__(self, params: FilterParams, updater: Updater) -> None:
+        self.params = params
+        self.updater = updater
+        self.process = make_process(params.process)
+
+    def advance(
+        self,
+        state: State,
+        time_ns: int,
+        measurements: Sequence[Measurement],
+        information: Information | None = None,
+    ) -> list[Tally]:
+        """Change a state in place.
+
+        Returns:
+            How each measurement's innovations compare with what it claims.
+        """
+        predict(state, self.process, time_ns)
+        stop_silent_slots(state, time_ns, self.params.imu_silence_s)
+        used = self.updater.apply(state, measurements, information=information) >= 0
+        if not state.lengths_locked and lengths_known(state, self.params):
+            state.lock_lengths()
+        return self.updater.tallies(measurements) if used else []
+
+
 class PersonFilter:
     """The filter of one person."""
 
     def __init__(self, params: FilterParams, updater: Updater, start: State) -> None:
         """Take over a state; ``updater`` is scratch space that several filters may share."""
         self.params = params
-        self.updater = updater
-        self.process = make_process(params.process)
+        self.stepper = Stepper(params, updater)
+        self.process = self.stepper.process
         self.innovations = InnovationStatistics()
+        self.start = start.copy()
+        self.journal: list[Measurement] | None = [] if params.keeps_journal else None
+        """All that was accepted, where it is kept."""
         self.imus = start.imus
         self._smoother = Smoother(self.process, len(start.nominal))
         self._base = start.copy()
@@ -116,6 +149,8 @@ class PersonFilter:
             self._entries.insert(index, self._new_entry(time_ns))
         bisect.insort_right(self._entries[index].measurements, measurement, key=_source_of)
         self._settled = min(self._settled, index)
+        if self.journal is not None:
+            self.journal.append(measurement)
         self._forget()
         return Outcome.APPLIED
 
@@ -172,7 +207,7 @@ class PersonFilter:
         entry = self._entries[index]
         before = self._entries[index - 1].after if index else self._base
         entry.after.copy_from(before)
-        entry.tallies = advance(entry.after, entry.time_ns, entry.measurements, self, entry.information)
+        entry.tallies = self.stepper.advance(entry.after, entry.time_ns, entry.measurements, entry.information)
 
     def _forget(self) -> None:
         """Drop entries that no accepted measurement can come before any more."""
@@ -184,26 +219,6 @@ class PersonFilter:
             self.innovations.take(first.tallies)
             first.after, self._base = self._base, first.after
             self._pool.append(first)
-
-
-def advance(
-    state: State,
-    time_ns: int,
-    measurements: Sequence[Measurement],
-    owner: PersonFilter,
-    information: Information | None = None,
-) -> list[Tally]:
-    """Carry a state to a time and give it what was measured there.
-
-    Returns:
-        How each measurement's innovations compare with what it claims.
-    """
-    predict(state, owner.process, time_ns)
-    stop_silent_slots(state, time_ns, owner.params.imu_silence_s)
-    used = owner.updater.apply(state, measurements, information=information) >= 0
-    if not state.lengths_locked and lengths_known(state, owner.params):
-        state.lock_lengths()
-    return owner.updater.tallies(measurements) if used else []
 
 
 def lengths_known(state: State, params: FilterParams) -> bool:
