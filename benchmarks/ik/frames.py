@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,6 @@ from fusion.estimators.camera.triangulation import TriangulationParams, triangul
 from fusion.filter.start import pose_from_landmarks
 from fusion.records import Array, Float64, Landmarks2D
 from fusion.rig import Rig
-from fusion.synthesis.clips import clip_motion
 from fusion.synthesis.motion import BodyMotion
 from fusion.synthesis.params import DetectorParams, RingParams
 from fusion.synthesis.simulation import Lab, Simulation, simulated_rig
@@ -56,18 +54,12 @@ def motion_lab(cameras: int, detector: DetectorParams | None = None) -> Lab:
     )
 
 
-def make_frames(arrays: Mapping[str, Array], *, cameras: int, duration_s: float, seed: int = 1) -> Frames:
-    """Frames of a motion clip (see ``clip_motion``) from a ring of cameras.
+def frames_of(motion: BodyMotion, *, cameras: int, duration_s: float, seed: int = 1) -> Frames:
+    """Frames of a movement from a ring of cameras.
 
     Raises:
-        ClipError: if the clip cannot be used.
         ValueError: if no start can be made from the first frame.
     """
-    return frames_of(clip_motion(arrays), cameras=cameras, duration_s=duration_s, seed=seed)
-
-
-def frames_of(motion: BodyMotion, *, cameras: int, duration_s: float, seed: int = 1) -> Frames:
-    """Frames of a movement; see ``make_frames``."""
     lab = motion_lab(cameras)
     wearer = Wearer(1, motion)
     length_s = min(duration_s, motion.duration_s) if not motion.periodic else duration_s
