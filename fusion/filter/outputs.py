@@ -12,12 +12,11 @@ from numba import njit
 
 from fusion.body import catalog
 from fusion.body.angles import ANGLES, clinical_angles
-from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates
+from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates, point_jacobian
 from fusion.body.mass import MASS_TABLES, MassTables, centre_of_mass
-from fusion.body.skeleton import COORDINATES, LENGTHS, SEGMENT, SEGMENTS
+from fusion.body.skeleton import COORDINATE, COORDINATES, JOINTS, LENGTHS, SEGMENT, SEGMENTS
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import FLOOR_COLUMN, LENGTH_COLUMN, RATE_COLUMN, State
-from fusion.maths.kernels import crossed
 from fusion.records import Float32, Float64, Int64, People, UInt8
 
 _RIGHT_ARM, _LEFT_ARM = SEGMENT["right_upper_arm"], SEGMENT["left_upper_arm"]
@@ -40,6 +39,34 @@ class OutputParams:
     shrinks as if it averaged out, but it does not. So this is added to the covariance that leaves, and only there."""
 
 
+class Columns(NamedTuple):
+    """The columns of the error state that each joint's place depends on: those of its own chain."""
+
+    column: Int64
+    """[23, 20] the first ``size`` of each row, ascending."""
+    size: Int64
+    """[23]."""
+
+
+def place_columns() -> Columns:
+    """From the skeleton's tree: coordinates of all joints before a joint, lengths of all offsets up to it."""
+    lists: list[set[int]] = []
+    for s, joint in enumerate(JOINTS):
+        if not joint.parent:
+            lists.append({0, 1, 2})
+            continue
+        parent = SEGMENT[joint.parent]
+        turning = {COORDINATE[name] for name in JOINTS[parent].coordinates}
+        lists.append(lists[parent] | turning | {LENGTH_COLUMN + int(TABLES.length[s])})
+    columns = np.zeros((SEGMENTS, max(map(len, lists))), dtype=np.int64)
+    for s, of_joint in enumerate(lists):
+        columns[s, : len(of_joint)] = sorted(of_joint)
+    return Columns(columns, np.array([len(of_joint) for of_joint in lists], dtype=np.int64))
+
+
+COLUMNS = place_columns()
+
+
 class Scratch(NamedTuple):
     """Working arrays for one person."""
 
@@ -55,10 +82,10 @@ class Scratch(NamedTuple):
     """[23, 3]."""
     angular_rates: Float64
     """[23, 3]."""
-    moved: Float64
-    """[23, 3, 55] covariance of each joint's place with coordinates and lengths."""
-    turned: Float64
-    """[23, 3, 55] covariance of each segment's rotation (world axes) with them."""
+    jacobian: Float64
+    """[3, 55] of one joint's place."""
+    packed: Float64
+    """[20, 3] its columns that are not zero."""
     covariances: Float64
     """[23, 3, 3]."""
     angles: Float64
@@ -76,8 +103,8 @@ def make_scratch() -> Scratch:
         axes_world=np.zeros((SEGMENTS, 3, 3)),
         velocities=np.zeros((SEGMENTS, 3)),
         angular_rates=np.zeros((SEGMENTS, 3)),
-        moved=np.zeros((SEGMENTS, 3, PLACE_COLUMNS)),
-        turned=np.zeros((SEGMENTS, 3, PLACE_COLUMNS)),
+        jacobian=np.zeros((3, PLACE_COLUMNS)),
+        packed=np.zeros((COLUMNS.column.shape[1], 3)),
         covariances=np.zeros((SEGMENTS, 3, 3)),
         angles=np.zeros(len(ANGLES)),
         centre=np.zeros(3),
@@ -85,114 +112,77 @@ def make_scratch() -> Scratch:
 
 
 @njit(cache=True)
-def _carry(
-    tables: BodyTables,
-    positions: Float64,
-    axes_world: Float64,
-    covariance: Float64,
-    s: int,
-    moved: Float64,
-    turned: Float64,
-) -> None:
-    """Rows of ``moved`` and ``turned`` of one segment from those of its parent.
+def _sandwich(jacobian: Float64, column: Int64, count: int, covariance: Float64, out: Float64) -> None:
+    """out [3, 3] = J P J^T over the listed columns; ``jacobian`` [count, 3] holds J's columns as rows.
 
-    A joint moves with its parent, by the parent's turn across the offset, and
-    with the offset's length; a segment turns with its parent and about its
-    joint's axes.
+    P is symmetric, so only what stands left of its diagonal is read: with S = J (P's lower triangle, half of its
+    diagonal) J^T the answer is S + S^T.
     """
-    parent, first = tables.parent[s], tables.first[s]
-    mx, my, mz = moved[s, 0], moved[s, 1], moved[s, 2]
-    tx, ty, tz = turned[s, 0], turned[s, 1], turned[s, 2]
-    if parent < 0:
-        px, py, pz = covariance[0], covariance[1], covariance[2]
-        for c in range(PLACE_COLUMNS):
-            mx[c], my[c], mz[c] = px[c], py[c], pz[c]
-            tx[c], ty[c], tz[c] = 0.0, 0.0, 0.0
-    else:
-        dx = positions[s, 0] - positions[parent, 0]
-        dy = positions[s, 1] - positions[parent, 1]
-        dz = positions[s, 2] - positions[parent, 2]
-        px, py, pz = moved[parent, 0], moved[parent, 1], moved[parent, 2]
-        wx, wy, wz = turned[parent, 0], turned[parent, 1], turned[parent, 2]
-        length = covariance[LENGTH_COLUMN + tables.length[s]]
-        for c in range(PLACE_COLUMNS):
-            mx[c] = px[c] + wy[c] * dz - wz[c] * dy + dx * length[c]
-            my[c] = py[c] + wz[c] * dx - wx[c] * dz + dy * length[c]
-            mz[c] = pz[c] + wx[c] * dy - wy[c] * dx + dz * length[c]
-            tx[c], ty[c], tz[c] = wx[c], wy[c], wz[c]
-    for k in range(tables.freedoms[s]):
-        ax, ay, az = axes_world[s, k, 0], axes_world[s, k, 1], axes_world[s, k, 2]
-        row = covariance[first + k]
-        for c in range(PLACE_COLUMNS):
-            tx[c] += ax * row[c]
-            ty[c] += ay * row[c]
-            tz[c] += az * row[c]
-
-
-@njit(cache=True)
-def _close(tables: BodyTables, positions: Float64, axes_world: Float64, moved: Float64, s: int, out: Float64) -> None:
-    """out [3, 3] = ``moved`` [3, 55] times the Jacobian's transpose, walking from a joint to the root.
-
-    The Jacobian is not zero in 10 to 20 columns only: those of the joint's own chain.
-    """
-    xx, yx, yy, zx, zy, zz = moved[0, 0], moved[1, 0], moved[1, 1], moved[2, 0], moved[2, 1], moved[2, 2]
-    u = s
-    while u >= 0:
-        parent, first = tables.parent[u], tables.first[u]
-        if u != s:
-            arm = (
-                positions[s, 0] - positions[u, 0],
-                positions[s, 1] - positions[u, 1],
-                positions[s, 2] - positions[u, 2],
-            )
-            for k in range(tables.freedoms[u]):
-                j = crossed((axes_world[u, k, 0], axes_world[u, k, 1], axes_world[u, k, 2]), arm)
-                x, y, z = moved[0, first + k], moved[1, first + k], moved[2, first + k]
-                xx += x * j[0]
-                yx += y * j[0]
-                yy += y * j[1]
-                zx += z * j[0]
-                zy += z * j[1]
-                zz += z * j[2]
-        if parent >= 0:
-            column = LENGTH_COLUMN + tables.length[u]
-            jx = positions[u, 0] - positions[parent, 0]
-            jy = positions[u, 1] - positions[parent, 1]
-            jz = positions[u, 2] - positions[parent, 2]
-            x, y, z = moved[0, column], moved[1, column], moved[2, column]
-            xx += x * jx
-            yx += y * jx
-            yy += y * jy
-            zx += z * jx
-            zy += z * jy
-            zz += z * jz
-        u = parent
-    out[0, 0], out[1, 1], out[2, 2] = xx, yy, zz
-    out[0, 1], out[1, 0] = yx, yx
-    out[0, 2], out[2, 0] = zx, zx
-    out[1, 2], out[2, 1] = zy, zy
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for a in range(count):
+        row = covariance[column[a]]
+        half = 0.5 * row[column[a]]
+        x, y, z = half * jacobian[a, 0], half * jacobian[a, 1], half * jacobian[a, 2]
+        for b in range(a):
+            c = row[column[b]]
+            x += c * jacobian[b, 0]
+            y += c * jacobian[b, 1]
+            z += c * jacobian[b, 2]
+        jx, jy, jz = jacobian[a, 0], jacobian[a, 1], jacobian[a, 2]
+        xx += jx * x
+        xy += jx * y
+        xz += jx * z
+        yx += jy * x
+        yy += jy * y
+        yz += jy * z
+        zx += jz * x
+        zy += jz * y
+        zz += jz * z
+    out[0, 0], out[1, 1], out[2, 2] = 2.0 * xx, 2.0 * yy, 2.0 * zz
+    out[0, 1] = out[1, 0] = xy + yx
+    out[0, 2] = out[2, 0] = xz + zx
+    out[1, 2] = out[2, 1] = yz + zy
 
 
 @njit(cache=True)
 def joint_covariances(
-    tables: BodyTables, positions: Float64, axes_world: Float64, covariance: Float64, scratch: Scratch, out: Float64
+    tables: BodyTables, columns: Columns, covariance: Float64, definition_m2: float, scratch: Scratch
 ) -> None:
-    """World covariance of every joint's position, J P J^T.
+    """World covariance of every joint's position: J P J^T and what its definition adds.
 
-    J P is carried from the root to the tips row by row instead of computed as
-    a product, since a child's rows differ from its parent's by one joint.
+    A joint's place depends on 3 to 20 of the error state's columns only.
 
     Args:
         tables: the skeleton.
-        positions: [23, 3] of ``body_forward``.
-        axes_world: [23, 3, 3] of ``body_forward``.
+        columns: those of each joint.
         covariance: [n, n] of the error state.
-        scratch: of which ``moved`` and ``turned`` are changed.
-        out: out [23, 3, 3] m^2.
+        definition_m2: variance added on each axis.
+        scratch: with the body's kinematics; ``covariances`` is set.
     """
-    for s in range(positions.shape[0]):
-        _carry(tables, positions, axes_world, covariance, s, scratch.moved, scratch.turned)
-        _close(tables, positions, axes_world, scratch.moved[s], s, out[s])
+    jacobian, packed = scratch.jacobian, scratch.packed
+    for s in range(columns.size.shape[0]):
+        column, count = columns.column[s], columns.size[s]
+        for a in range(count):
+            for i in range(3):
+                jacobian[i, column[a]] = 0.0
+        point_jacobian(
+            tables,
+            scratch.lengths,
+            scratch.positions,
+            scratch.quaternions,
+            scratch.axes_world,
+            s,
+            scratch.positions[s],
+            jacobian,
+            LENGTH_COLUMN,
+        )
+        for a in range(count):
+            for i in range(3):
+                packed[a, i] = jacobian[i, column[a]]
+        out = scratch.covariances[s]
+        _sandwich(packed, column, count, covariance, out)
+        for i in range(3):
+            out[i, i] += definition_m2
 
 
 class Rows(NamedTuple):
@@ -249,6 +239,7 @@ def measured_joints(measured_ns: Int64, since_ns: int, out: UInt8) -> None:
 @njit(cache=True)
 def _fill(
     tables: BodyTables,
+    columns: Columns,
     masses: MassTables,
     nominal: Float64,
     covariance: Float64,
@@ -263,10 +254,7 @@ def _fill(
     body_forward(tables, nominal, scratch.lengths, scratch.positions, scratch.quaternions, scratch.axes_world)
     rates = nominal[RATE_COLUMN : RATE_COLUMN + COORDINATES]
     body_rates(tables, rates, scratch.positions, scratch.axes_world, scratch.velocities, scratch.angular_rates)
-    joint_covariances(tables, scratch.positions, scratch.axes_world, covariance, scratch, scratch.covariances)
-    for s in range(SEGMENTS):
-        for i in range(3):
-            scratch.covariances[s, i, i] += definition_m2
+    joint_covariances(tables, columns, covariance, definition_m2, scratch)
     clinical_angles(scratch.quaternions, scratch.angles)
     centre_of_mass(masses, scratch.lengths, scratch.positions, scratch.quaternions, scratch.centre)
     rows.positions[p] = scratch.positions
@@ -293,7 +281,7 @@ class Outputs:
         definition_m2 = self.params.definition_m**2
         fresh_ns = int(self.params.measured_s * NS_PER_S)
         for p, state in enumerate(states):
-            _fill(TABLES, MASS_TABLES, state.nominal, state.covariance, definition_m2, self._scratch, rows, p)
+            _fill(TABLES, COLUMNS, MASS_TABLES, state.nominal, state.covariance, definition_m2, self._scratch, rows, p)
             measured_joints(state.measured_ns, state.time_ns - fresh_ns, rows.measured[p])
         return People(
             measured_ns=measured_ns,

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from fusion.body import catalog
+from fusion.body.angles import clinical_angles_batch
 from fusion.body.kinematics import forward_kinematics
-from fusion.body.skeleton import COORDINATES, SEGMENT, SEGMENT_NAMES
-from fusion.filter.outputs import OutputParams, Outputs, measured_joints
-from fusion.filter.state import ERRORS, LENGTH, POSE, RATE, State, retract
+from fusion.body.mass import MASS_TABLES, centre_of_mass
+from fusion.body.skeleton import COORDINATE, COORDINATES, SEGMENT, SEGMENT_NAMES
+from fusion.body.skeleton import LENGTH as LENGTH_NUMBER
+from fusion.filter.outputs import COLUMNS, OutputParams, Outputs
+from fusion.filter.state import LENGTH, POSE, RATE, State, retract
 from fusion.maths import quaternion
 from fusion.records import Float64
 from tests.fusion.scenes import joints_of, landmarks_of, measured_3d, random_state, resting_state, updater
@@ -18,8 +21,8 @@ OUTPUTS = Outputs(OutputParams(measured_s=0.25))
 
 
 def at(state: State, time_s: float) -> Float64:
-    """Nominal [99] carried on at the state's own rates."""
-    error = np.zeros(ERRORS)
+    """Nominal [n] carried on at the state's own rates."""
+    error = np.zeros(len(state.nominal))
     error[POSE] = time_s * state.nominal[RATE]
     return retract(state.nominal, error)
 
@@ -39,12 +42,27 @@ def test_a_record_holds_what_the_states_hold() -> None:
         np.testing.assert_allclose(record.q_world_from_segment[p], quaternions, atol=1e-6)
         np.testing.assert_allclose(record.coordinates[p], state.coordinates, atol=1e-6)
         np.testing.assert_allclose(record.lengths_m[p], state.lengths_m, atol=1e-6)
+        np.testing.assert_allclose(record.angles_rad[p], clinical_angles_batch(quaternions[None])[0], atol=1e-6)
+        centre = np.empty(3)
+        centre_of_mass(MASS_TABLES, state.lengths_m, positions, quaternions, centre)
+        np.testing.assert_allclose(record.centre_of_mass_m[p], centre, atol=1e-6)
 
 
 def test_nobody_is_a_record_too() -> None:
     record = OUTPUTS.record([], [], 1, 2)
     record.validate()
     assert record.positions_m.shape == (0, 23, 3)
+    assert record.angles_rad.shape == (0, 41)
+
+
+def test_records_do_not_share_memory() -> None:
+    """A record that has left must not change with the next one."""
+    state = random_state(np.random.default_rng(5))
+    first = OUTPUTS.record([1], [state], 0, 0)
+    before = first.positions_m.copy(), first.covariances_m2.copy(), first.angles_rad.copy()
+    OUTPUTS.record([1], [random_state(np.random.default_rng(6))], 0, 0)
+    for kept, array in zip(before, (first.positions_m, first.covariances_m2, first.angles_rad), strict=True):
+        np.testing.assert_array_equal(kept, array)
 
 
 def test_velocities_are_those_of_the_joints() -> None:
@@ -59,33 +77,66 @@ def test_velocities_are_those_of_the_joints() -> None:
     np.testing.assert_allclose(record.angular_rates_rad_s[0], rates, atol=1e-4)
 
 
+def jacobian_of(state: State) -> Float64:
+    """Derivative [23, 3, n] of the joints by the error state, by central differences."""
+    columns = []
+    for c in range(len(state.nominal)):
+        error = np.zeros(len(state.nominal))
+        error[c] = 1e-6
+        columns.append((joints_of(retract(state.nominal, error)) - joints_of(retract(state.nominal, -error))) / 2e-6)
+    return np.stack(columns, axis=-1)
+
+
+@pytest.mark.parametrize("imus", [0, 3])
 @pytest.mark.parametrize("locked", [False, True])
-def test_covariances_are_those_of_the_joints(locked: bool) -> None:
+def test_covariances_are_those_of_the_joints(locked: bool, imus: int) -> None:
     """Against J P J^T with J by differences, and against many bodies drawn from the state."""
     random = np.random.default_rng(3)
-    state = random_state(random, sigma=0.01)
+    state = random_state(random, sigma=0.01, imus=imus)
     if locked:
         state.lock_lengths()
     told = OUTPUTS.record([1], [state], 0, 0).covariances_m2[0]
-    columns = []
-    for c in range(ERRORS):
-        error = np.zeros(ERRORS)
-        error[c] = 1e-6
-        columns.append((joints_of(retract(state.nominal, error)) - joints_of(retract(state.nominal, -error))) / 2e-6)
-    jacobian = np.stack(columns, axis=-1)
+    jacobian = jacobian_of(state)
     expected = np.einsum("sic,cd,sjd->sij", jacobian, state.covariance, jacobian)
     np.testing.assert_allclose(told, expected, atol=1e-4 * np.abs(expected).max())
-    root = np.linalg.cholesky(state.covariance + 1e-15 * np.eye(ERRORS))
-    drawn = np.stack([joints_of(retract(state.nominal, root @ random.normal(size=ERRORS))) for _ in range(1500)])
+    exists = state.covariance.diagonal() > 0.0
+    errors = np.zeros((1500, exists.size))
+    factor = np.linalg.cholesky(state.covariance[np.ix_(exists, exists)])
+    errors[:, exists] = random.normal(size=(1500, int(exists.sum()))) @ factor.T
+    drawn = np.stack([joints_of(retract(state.nominal, error)) for error in errors])
     spread = np.sqrt(drawn.var(axis=0).sum(-1))
     np.testing.assert_allclose(np.sqrt(np.trace(told, axis1=1, axis2=2)), spread, rtol=0.1)
+
+
+def test_whatever_moves_a_joint_is_among_its_columns() -> None:
+    random = np.random.default_rng(4)
+    for _ in range(3):
+        moves = np.abs(jacobian_of(random_state(random))).max(axis=1) > 1e-6
+        for s, name in enumerate(SEGMENT_NAMES):
+            assert set(np.flatnonzero(moves[s])) <= set(COLUMNS.column[s, : COLUMNS.size[s]]), name
+
+
+def test_the_columns_of_a_joint_are_those_of_its_chain() -> None:
+    foot = COLUMNS.column[SEGMENT["left_foot"], : COLUMNS.size[SEGMENT["left_foot"]]].tolist()
+    root = [f"root_{kind}{axis}" for kind in "pr" for axis in "xyz"]
+    coordinates = [*root, "left_hip_x", "left_hip_y", "left_hip_z", "left_knee_flexion"]
+    lengths = [LENGTH.start + LENGTH_NUMBER[name] for name in ("pelvis", "thigh", "shank")]
+    assert foot == [*(COORDINATE[name] for name in coordinates), *lengths]
+
+
+def test_what_the_definition_of_a_joint_leaves_open_is_added() -> None:
+    state = random_state(np.random.default_rng(7), sigma=1e-3)
+    plain = OUTPUTS.record([1], [state], 0, 0).covariances_m2
+    wider = Outputs(OutputParams(definition_m=0.02)).record([1], [state], 0, 0).covariances_m2
+    np.testing.assert_allclose(wider - plain, np.broadcast_to(4e-4 * np.eye(3), plain.shape), atol=1e-8)
 
 
 # --- Measured or inferred -------------------------------------------------------------------------
 
 
 def flags(state: State) -> dict[str, bool]:
-    return dict(zip(SEGMENT_NAMES, measured_joints(state, OutputParams(measured_s=0.25)).tolist(), strict=True))
+    told = OUTPUTS.record([1], [state], state.time_ns, state.time_ns).measured[0]
+    return dict(zip(SEGMENT_NAMES, (told == 1).tolist(), strict=True))
 
 
 def seen(*segments: str, age_s: float = 0.0) -> State:
@@ -129,6 +180,6 @@ def test_flags_do_not_change_the_state() -> None:
 
 def test_a_whole_set_measures_almost_everything() -> None:
     state = resting_state()
-    updater().apply(state, measured_3d(landmarks_of("blazepose_33", state.nominal)))
+    updater().apply(state, [measured_3d(landmarks_of("blazepose_33", state.nominal))])
     assert all(flags(state).values())
     assert state.coordinates.size == COORDINATES
