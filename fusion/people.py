@@ -112,7 +112,8 @@ class People:
     def _updater(self, imus: int) -> Updater:
         """The solver for people with room for so many IMUs."""
         if imus not in self._updaters:
-            self._updaters[imus] = Updater(self.params.filter.update, self.params.filter.anatomy, errors_of(imus))
+            p = self.params.filter
+            self._updaters[imus] = Updater(p.update, p.anatomy, errors_of(imus), p.contact)
         return self._updaters[imus]
 
     def landmarks_2d(self, record: Landmarks2D) -> None:

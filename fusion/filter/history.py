@@ -19,6 +19,7 @@ import numpy as np
 
 from fusion.filter.innovations import InnovationStatistics, Tally
 from fusion.filter.measurements.anatomy import AnatomyParams
+from fusion.filter.measurements.ground import ContactParams
 from fusion.filter.measurements.imu_slots import stop_silent_slots
 from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.smoother import Smoother
@@ -46,6 +47,8 @@ class FilterParams:
     process: ProcessParams = field(default_factory=ProcessParams)
     update: UpdateParams = field(default_factory=UpdateParams)
     anatomy: AnatomyParams = field(default_factory=AnatomyParams)
+    contact: ContactParams | None = field(default_factory=ContactParams)
+    """How feet stand on the floor; None where the floor is not to be trusted (stairs, climbing)."""
     window_s: float = 0.3
     """How late a measurement may be, and how far back the smoothed output can reach."""
     keeps_journal: bool = False

@@ -44,6 +44,7 @@ from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates
 from fusion.filter.algebra import backward_solve, cholesky, forward_solve, semidefinite_factor, solve_vector
 from fusion.filter.innovations import Tally
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
+from fusion.filter.measurements.ground import ContactParams, Ground, ground_due, ground_rows, make_ground
 from fusion.filter.state import BODY_ERRORS, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
 from fusion.filter.system import MAX_FEATURES, Body, Measurement, System, clear, make_body, make_system
 from fusion.records import Float64, Int64
@@ -600,25 +601,34 @@ def keep_information(system: System, work: Workspace, out: Information) -> None:
         out.normal[i] = work.normal[i]
 
 
+KNOWLEDGE = -1
+"""Group of what no sensor has measured: limits, rest, the floor."""
+
+
 @njit(cache=True)
 def iterate(
     tables: BodyTables,
     prior: Float64,
     covariance: Float64,
     anatomy: Anatomy,
+    ground: Ground,
+    asks_ground: bool,
+    body: Body,
     system: System,
     work: Workspace,
     first: bool,
     robust: Robust,
     space: int,
 ) -> tuple[int, float]:
-    """One iteration after the measurements' rows are in: anatomy, step, new linearisation point.
+    """One iteration after the measurements' rows are in: anatomy, floor, step, new linearisation point.
 
     Returns:
         What ``solve_step`` returned, and by how much the correction of any coordinate has changed.
     """
-    system.filled[2] = -1
+    system.filled[2] = KNOWLEDGE
     anatomy_rows(tables, work.nominal, covariance, anatomy, system)
+    if asks_ground:
+        ground_rows(tables, body, work.nominal, covariance, ground, system)
     outcome = solve_step(system, covariance, work, first, robust, space)
     if not np.isfinite(work.step).all():
         return -1, 0.0
@@ -669,9 +679,17 @@ def innovation_scale(system: System, group: int) -> tuple[float, int, int]:
 class Updater:
     """Applies measurements to states. Holds only scratch arrays and parameters, no state of its own."""
 
-    def __init__(self, params: UpdateParams, anatomy: AnatomyParams, errors: int = BODY_ERRORS) -> None:
-        """Make the arrays for states of that size."""
+    def __init__(
+        self,
+        params: UpdateParams,
+        anatomy: AnatomyParams,
+        errors: int = BODY_ERRORS,
+        contact: ContactParams | None = None,
+    ) -> None:
+        """Make the arrays for states of that size; without ``contact`` the floor is not asked."""
         self.params = params
+        self.contact = contact
+        self._ground = make_ground(contact or ContactParams())
         self.anatomy = make_anatomy(anatomy)
         self.body = make_body()
         self.system = make_system(errors)
@@ -703,6 +721,7 @@ class Updater:
         if information is not None:
             information.filled[0] = 0
         gated = 0
+        asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)
             for group, measurement in enumerate(measurements):
@@ -715,6 +734,9 @@ class Updater:
                 state.nominal,
                 state.covariance,
                 self.anatomy,
+                self._ground,
+                asks_ground,
+                self.body,
                 system,
                 work,
                 iteration == 0,
@@ -730,6 +752,8 @@ class Updater:
             keep_information(system, work, information)
         downdate(state.covariance, work)
         state.nominal[:] = work.nominal
+        if asks_ground:
+            state.contact_ns = state.time_ns
         for group, measurement in enumerate(measurements):
             system.filled[2] = group
             measurement.learn(state, system)
