@@ -17,7 +17,7 @@ from fusion.filter.measurements.landmarks import (
     landmark_points,
 )
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
-from fusion.filter.start_inertial import pose_from_orientations, widen_unsensed
+from fusion.filter.start_inertial import inertial_state, with_body_heading
 from fusion.filter.start_one_view import OneViewParams, best_start, candidates_from_view, reprojection_cost
 from fusion.filter.state import LENGTH, State
 from fusion.filter.system import Measurement, make_body
@@ -128,11 +128,13 @@ class Births:
         return state if cost < p.view_cost * seen else None
 
     def from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> State:
-        """A body whose segments [M] stand at the orientations [M, 4], somewhere."""
-        coordinates = pose_from_orientations(q_world_from_segment, segments)
-        state = wide_state(coordinates, time_ns, self.params.start, self.subject.stature_m, self.subject.lengths_m)
-        widen_unsensed(state, segments)
-        return state
+        """A body whose segments [M] stand at the orientations [M, 4], somewhere.
+
+        Sensors without a magnetometer share no heading: the wearer is taken to face ahead, as in a calibration pose.
+        """
+        aligned = with_body_heading(q_world_from_segment, segments)
+        subject = self.subject
+        return inertial_state(aligned, segments, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
 
     def landmarks_of(self, nominal: Float64, set_name: str) -> Float64:
         """World landmarks [K, 3] of a body at ``nominal`` [n]."""
