@@ -64,11 +64,11 @@ def orientations(random: np.random.Generator) -> OrientationMeasurement:
     return OrientationMeasurement(7, "imus", SEGMENTS, SLOTS, mounts(random), values, OrientationParams())
 
 
-def forces(random: np.random.Generator, decay_s: Float64 = DECAY_S) -> AccelerometerMeasurement:
+def forces(random: np.random.Generator, decay_s: Float64 | None = DECAY_S) -> AccelerometerMeasurement:
     levers = 0.2 * random.normal(size=(len(SENSORS), 3))
     values = 10.0 * random.normal(size=(len(SENSORS), 3))
     return AccelerometerMeasurement(
-        7, "imus", SEGMENTS, SLOTS, mounts(random), values, levers, decay_s, AccelerometerParams()
+        7, "imus", SEGMENTS, SLOTS, mounts(random), values, levers, AccelerometerParams(), decay_s
     )
 
 
@@ -171,7 +171,7 @@ def test_accelerometer_measures_how_the_sensor_moves(decaying: bool) -> None:
     random = np.random.default_rng(6)
     state = moving_state(random, rate=2.0, imus=IMUS)
     decay_s = DECAY_S if decaying else np.full(COORDINATES, np.inf)
-    measurement = forces(random, decay_s)
+    measurement = forces(random, DECAY_S if decaying else None)
     q_mount, lever = measurement.q_segment_from_sensor, measurement.lever_arm_m
 
     def place(at_s: float) -> Float64:
