@@ -83,33 +83,45 @@ def vector_through_update(information: Information, covariance: Float64, vector:
 
 
 @njit(cache=True)
-def matrix_through_update(
-    information: Information, covariance: Float64, matrix: Float64, t: Float64, product: Float64
-) -> None:
-    """matrix [n, n] <- L T + T^T matrix T with T = I - P+ L; ``t`` and ``product`` [n, n] are scratch."""
-    count = information.filled[0]
-    if count == 0:
+def matrix_through_update(information: Information, covariance: Float64, matrix: Float64, room: Float64) -> None:
+    """matrix [n, n] <- L T + T^T matrix T with T = I - P+ L; ``room`` [4, n * n] is scratch.
+
+    Only the a touched columns of T differ from the identity, so this costs n^2 a and not n^3.
+    """
+    a, n = information.filled[0], matrix.shape[0]
+    if a == 0:
         return
-    n = matrix.shape[0]
-    normal = information.normal[: count * count].reshape(count, count)
     order = information.order
-    for i in range(n):
-        for j in range(n):
-            t[i, j] = 1.0 if i == j else 0.0
-    for i in range(n):
-        for j in range(count):
-            total = 0.0
-            for k in range(count):
-                total += covariance[i, order[k]] * normal[k, j]
-            t[i, order[j]] -= total
-    np.dot(matrix, t, product)
-    np.dot(t.T, product, matrix)
-    for i in range(count):
+    normal = information.normal[: a * a].reshape(a, a)
+    rows = room[0, : a * n].reshape(a, n)  # P+ of the touched coordinates
+    product = room[1, : a * n].reshape(a, n)
+    scaled = room[2, : a * n].reshape(a, n)
+    square = room[3, : a * a].reshape(a, a)
+    for i in range(a):
         for c in range(n):
-            total = 0.0
-            for k in range(count):
-                total += normal[i, k] * t[order[k], c]
-            matrix[order[i], c] += total
+            rows[i, c] = covariance[order[i], c]
+    # matrix <- matrix T; both are symmetric before, so the product is taken from the left.
+    np.dot(rows, matrix, product)
+    np.dot(normal, product, scaled)
+    for i in range(n):
+        for j in range(a):
+            matrix[i, order[j]] -= scaled[j, i]
+    # matrix <- T^T matrix
+    np.dot(rows, matrix, product)
+    np.dot(normal, product, scaled)
+    for i in range(a):
+        for c in range(n):
+            matrix[order[i], c] -= scaled[i, c]
+    # matrix <- matrix + L T
+    for i in range(a):
+        for j in range(a):
+            square[i, j] = covariance[order[i], order[j]]
+    first, second = room[0, : a * a].reshape(a, a), room[1, : a * a].reshape(a, a)
+    np.dot(normal, square, first)
+    np.dot(first, normal, second)
+    for i in range(a):
+        for j in range(a):
+            matrix[order[i], order[j]] += normal[i, j] - second[i, j]
     for i in range(n):
         for j in range(i):
             mean = 0.5 * (matrix[i, j] + matrix[j, i])
@@ -190,6 +202,7 @@ class Smoother:
         self.matrix = np.zeros((errors, errors))
         self._product = np.zeros((errors, errors))
         self._t = np.zeros((errors, errors))
+        self._room = np.zeros((4, errors * errors))
         self._step = np.zeros(errors)
         self._errors = np.zeros((_MOST_STEPS + 1, errors))
 
@@ -202,7 +215,7 @@ class Smoother:
         """Carry back over an update; ``after`` is the state after it."""
         vector_through_update(information, after.covariance, self.vector, self._step)
         if with_matrix:
-            matrix_through_update(information, after.covariance, self.matrix, self._t, self._product)
+            matrix_through_update(information, after.covariance, self.matrix, self._room)
 
     def through_prediction(self, before: State, time_ns: int, *, with_matrix: bool) -> None:
         """Carry back from ``time_ns`` to a state before it."""
