@@ -14,9 +14,12 @@ from nodes.node import Envelope, NodeContext, NodeParams
 
 if TYPE_CHECKING:
     from fusion.pipeline import Pipeline, PipelineParams
+    from fusion.records import Record
     from fusion.rig import Rig
 
 _POLL_S = 0.05
+_SPARE_S = 0.1
+_INNOVATIONS_NS = 1_000_000_000
 _BURST = 32
 """Most records that one published answer waits for."""
 
@@ -43,10 +46,21 @@ class Params(NodeParams):
     """How late a measurement may be and still be applied at its own time."""
     lock_after_s: float = Field(1.0, ge=0.0)
     """Segment lengths are learned for at least so long."""
+    lag_s: float | None = Field(None, ge=0.0, le=5.0)
+    """Publish ``NAME/smoothed`` too: everyone as they were so long ago, in the light of all that has come since."""
+    ahead_s: float | None = Field(None, ge=0.0, le=1.0)
+    """Publish ``NAME/predicted`` too: everyone as they will be so much later, for who must hide latency."""
+    floor: bool = True
+    """Whether people stand on a floor near z = 0; off for stairs and climbing."""
 
     def publishes(self, name: str) -> tuple[str, ...]:
         """Topics of this node."""
-        return (f"{name}/people",)
+        more = {"smoothed": self.lag_s, "predicted": self.ahead_s}
+        return (
+            f"{name}/people",
+            f"{name}/innovations",
+            *(f"{name}/{key}" for key, on in more.items() if on is not None),
+        )
 
 
 def pipeline_params(params: Params) -> PipelineParams:
@@ -57,7 +71,13 @@ def pipeline_params(params: Params) -> PipelineParams:
     from fusion.pipeline import PipelineParams
 
     defaults = PeopleParams()
-    person = replace(defaults.filter, window_s=params.window_s, lock_after_s=params.lock_after_s)
+    person = replace(
+        defaults.filter,
+        # The ring must reach as far back as the lag, with a little to spare for what is late.
+        window_s=max(params.window_s, (params.lag_s or 0.0) + _SPARE_S),
+        lock_after_s=params.lock_after_s,
+        contact=defaults.filter.contact if params.floor else None,
+    )
     return PipelineParams(people=replace(defaults, filter=person, max_people=params.max_people))
 
 
@@ -87,18 +107,40 @@ def run(params: NodeParams, context: NodeContext) -> None:
     context.ready()
     # Two people need the assignment solver; it loads beside the first records, so that a restart does not wait for it.
     threading.Thread(target=import_module, args=("scipy.optimize",), daemon=True).start()
-    topic = f"{context.name}/people"
+    publisher = _Publisher(pipeline, params, context)
     seen: dict[str, int] = {}
     while not context.stopping:
         envelope = context.receive(_POLL_S)
         if envelope is None:
-            _tick(pipeline, context, topic)
+            _tick(publisher, context)
         else:
-            _fuse(pipeline, context, topic, envelope)
+            _fuse(publisher, context, envelope)
         _report(pipeline, context, seen)
 
 
-def _fuse(pipeline: Pipeline, context: NodeContext, topic: str, envelope: Envelope) -> None:
+class _Publisher:
+    """Publishes what the graph asks for: people now, a while ago, a while ahead, and the innovations."""
+
+    def __init__(self, pipeline: Pipeline, params: Params, context: NodeContext) -> None:
+        self.pipeline = pipeline
+        self._params = params
+        self._context = context
+        self._innovations_ns = -_INNOVATIONS_NS
+
+    def publish(self, last: Record, cause: Envelope | None) -> None:
+        """Say who is there, given that ``last`` was taken."""
+        name, pipeline, context = self._context.name, self.pipeline, self._context
+        context.publish(f"{name}/people", pipeline.people(last), cause=cause)
+        if self._params.lag_s is not None:
+            context.publish(f"{name}/smoothed", pipeline.smoothed(self._params.lag_s, last), cause=cause)
+        if self._params.ahead_s is not None:
+            context.publish(f"{name}/predicted", pipeline.predicted(self._params.ahead_s, last), cause=cause)
+        if abs(last.measured_ns - self._innovations_ns) >= _INNOVATIONS_NS:
+            self._innovations_ns = last.measured_ns
+            context.publish(f"{name}/innovations", pipeline.innovations(last), cause=cause)
+
+
+def _fuse(publisher: _Publisher, context: NodeContext, envelope: Envelope) -> None:
     """Take in a record and, in a live session, what else has come by now; publish once.
 
     A burst of late pictures then costs one pass over what comes after them. In
@@ -111,25 +153,25 @@ def _fuse(pipeline: Pipeline, context: NodeContext, topic: str, envelope: Envelo
         if following is None:
             break
         burst.append(following)
-    due = [item for item in burst if pipeline.take(item.record)]
+    due = [item for item in burst if publisher.pipeline.take(item.record)]
     if due:
-        context.publish(topic, pipeline.people(due[-1].record), cause=due[0])
+        publisher.publish(due[-1].record, due[0])
 
 
-def _tick(pipeline: Pipeline, context: NodeContext, topic: str) -> None:
+def _tick(publisher: _Publisher, context: NodeContext) -> None:
     """In a live session time passes although nothing arrives: the pose goes on, its covariance grows."""
     from fusion.records import Tick
 
     if context.session.time != "live":
         return
     now = context.clock.now_ns()
-    people = pipeline.step(Tick(measured_ns=now, received_ns=now))
-    if people is not None and len(people.ids):
-        context.publish(topic, people)
+    tick = Tick(measured_ns=now, received_ns=now)
+    if publisher.pipeline.take(tick) and publisher.pipeline.bank.people:
+        publisher.publish(tick, None)
 
 
 def _report(pipeline: Pipeline, context: NodeContext, seen: dict[str, int]) -> None:
-    """Counters for health, and a line in the log the first time something is refused for a new reason."""
+    """Counters for health, and a line in the log the first time that something is refused or a source is wrong."""
     counters: Mapping[str, float] = {**pipeline.bank.counters, "people": len(pipeline.bank.people)}
     context.counters.update(counters)
     for reason, count in pipeline.refused.items():
@@ -137,6 +179,18 @@ def _report(pipeline: Pipeline, context: NodeContext, seen: dict[str, int]) -> N
             context.log.warning("refused: %s", reason)
         seen[reason] = count
     context.counters["refused_records"] = sum(pipeline.refused.values())
+    understated = pipeline.understated()
+    for key in [key for key in context.counters if key.startswith(_UNDERSTATED)]:
+        if key.removeprefix(_UNDERSTATED) not in understated:
+            del context.counters[key]
+    for source, ratio in understated.items():
+        if f"{_UNDERSTATED}{source}" not in seen:
+            context.log.warning("%s errs %.1f times more than it claims", source, ratio)
+            seen[f"{_UNDERSTATED}{source}"] = 1
+        context.counters[f"{_UNDERSTATED}{source}"] = ratio
 
+
+_UNDERSTATED = "understated/"
+"""Health counters of sources whose errors are larger than they claim, with by how many times."""
 
 __all__ = ["Params", "SubjectParams", "pipeline_params", "run"]
