@@ -5,6 +5,9 @@ estimation with bias estimation and magnetic disturbance rejection", Information
 Fusion 91, 2023, by its authors' package ``vqf``. Here is what it needs around it:
 
 * it integrates samples at one fixed period, which is taken from the stamps;
+* it turns by a sample's rate for the whole period before the sample, so each rate
+  becomes the mean of it and the one before: then orientation and gravity are of
+  one time, that of the sample;
 * it wants every sample: what is missing between two samples is put on the line
   between them, once the second is there;
 * a sensor that was silent for long starts anew, and says so, because nobody
@@ -17,7 +20,6 @@ them stands in ``docs/inertial.md``; the figures are those of ``ErrorModel``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,7 +84,7 @@ class OrientationParams:
     report_s: float = 0.1
     """Orientations are told once in so long, as their errors hardly change in less; 0 for each stretch."""
     stamp_lag_s: float = 0.0
-    """From the middle of what the gyroscope measured to the stamp: half a period for a sensor that averages
+    """From the middle of what a sample measured to its stamp: half a period for a sensor that averages
     and stamps the end."""
     gap_s: float = 0.5
     """A sensor without samples for longer starts anew."""
@@ -130,10 +132,10 @@ class OrientationCounts:
 
 
 class OrientationFilter:
-    """Orientation of the M sensors of one inertial system.
+    """Orientation of the M sensors of one inertial system, and means of their samples.
 
     The samples may come in portions of any size; how they are portioned does not
-    change the orientations.
+    change an orientation.
 
     Args:
         sensors: M.
@@ -166,8 +168,10 @@ class OrientationFilter:
         rates_rad_s: Array,
         magnetic_ut: Array | None = None,
         interval_ns: int = INTERVAL_NS,
-    ) -> Iterator[Stretch]:
+    ) -> list[Stretch]:
         """Take a batch of samples in, stretch by stretch.
+
+        A sample counts for a sensor when both its rate and its force are there and can be.
 
         Args:
             times_ns: [T]; those not later than all before them are dropped and counted.
@@ -193,8 +197,7 @@ class OrientationFilter:
         )
         if not in_order(samples.times_ns, _NEVER_NS if self._newest_ns is None else self._newest_ns):
             samples = self._ordered(samples)
-        for part in cut(samples.times_ns, interval_ns):
-            yield self._step(samples.part(part))
+        return [self._step(samples.part(part)) for part in cut(samples.times_ns, interval_ns)]
 
     def _ordered(self, samples: _Samples) -> _Samples:
         """Those that are later than all before them; the others are counted."""
@@ -209,6 +212,7 @@ class OrientationFilter:
         begin_ns, end_ns = int(samples.times_ns[0]), int(samples.times_ns[-1])
         due = self._due(end_ns)
         if self._changed(begin_ns, end_ns, len(samples.times_ns)):
+            self.counts.unsteady += len(self._waiting) > 0
             self.period_s = None
             self._waiting.clear()
             self._last_ns[:] = _NEVER_NS
@@ -318,11 +322,10 @@ class OrientationFilter:
                 continue
             bias[sensor], sigma[sensor] = vqf.getBiasEstimate()
             rest[sensor] = vqf.getRestDetected()
-            if heard:
+            if heard and self.period_s is not None:
                 q[sensor] = vqf.getQuat9D() if north else vqf.getQuat6D()
-        # VQF turns by each sample for a period, so it ends half a period after the middle of the last one.
-        ahead_s = 0.0 if self.period_s is None else 0.5 * self.period_s - self.params.stamp_lag_s
-        carry(q, self._last, bias, self._first_ns, self._last_ns, time_ns, ahead_s, north, age)
+        lag_s = self.params.stamp_lag_s
+        carry(q, self._last, bias, self._first_ns, self._last_ns, time_ns, lag_s, north, age)
         since_s = self.params.report_s if self._told_ns is None else (time_ns - self._told_ns) / NS_PER_S
         self._told_ns = time_ns
         return Orientations(
@@ -395,7 +398,8 @@ def steady_samples(
 
     A sensor's clock advances by whole periods and is drawn to the stamps, so that
     their jitter makes no samples and their drift is followed. Where a sample is
-    k periods after the one before, k - 1 are put on the line between the two.
+    k periods after the one before, k - 1 are put on the line between the two. A steady
+    rate is the mean over the period before its time.
 
     Args:
         times_ns: [T], each later than the one before.
@@ -427,6 +431,8 @@ def steady_samples(
                 count, heard, starts = 0, 0, starts + 1
                 first_ns[m] = now
                 clock_ns[m] = now
+                for i in range(3):
+                    last[m, 0, i] = rates[t, m, i]
             else:
                 steps = max(1, round((now - clock_ns[m]) / period_ns))
                 clock_ns[m] += steps * period_ns
@@ -438,8 +444,9 @@ def steady_samples(
             )
             for k in range(1, steps + 1):
                 left = 1.0 - k / steps
+                between = 1.0 - (k - 0.5) / steps
                 for i in range(3):
-                    out_rates[m, count, i] = rates[t, m, i] + left * (last[m, 0, i] - rates[t, m, i])
+                    out_rates[m, count, i] = rates[t, m, i] + between * (last[m, 0, i] - rates[t, m, i])
                     out_force[m, count, i] = force[t, m, i] + left * (last[m, 1, i] - force[t, m, i])
                     out_magnetic[m, count, i] = magnetic[t, m, i] if has_field else 0.0
                 count += 1
@@ -492,7 +499,7 @@ def carry(
     first_ns: Int64,
     last_ns: Int64,
     end_ns: int,
-    ahead_s: float,
+    lag_s: float,
     north: bool,
     age_s: Float64,
 ) -> None:
@@ -504,7 +511,7 @@ def carry(
         bias: [M, 3] of the rates.
         first_ns, last_ns: [M] stamps of the first and the last samples.
         end_ns: the time wanted.
-        ahead_s: how much later than its last stamp VQF's orientation is.
+        lag_s: how much before its last stamp a sensor's orientation is.
         north: turn the world from east-north-up to north-west-up.
         age_s: [M], written: from first to last sample, NaN without any.
     """
@@ -512,7 +519,7 @@ def carry(
         age_s[m] = math.nan if last_ns[m] == _NEVER_NS else (last_ns[m] - first_ns[m]) / NS_PER_S
         if math.isnan(q[m, 0]):
             continue
-        dt = (end_ns - last_ns[m]) / NS_PER_S - ahead_s
+        dt = (end_ns - last_ns[m]) / NS_PER_S + lag_s
         x = (last[m, 0, 0] - bias[m, 0]) * dt
         y = (last[m, 0, 1] - bias[m, 1]) * dt
         z = (last[m, 0, 2] - bias[m, 2]) * dt
