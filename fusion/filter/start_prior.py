@@ -113,11 +113,6 @@ def _student(squared: Float64, size: int) -> Float64:
     return np.asarray((_NU + size) * np.log1p(squared / _NU))
 
 
-def usual_ball(limb: Limb, side: Side) -> Float64:
-    """Usual rotation [4] of a limb's ball."""
-    return mirrored(_LIMBS[limb].ball, side)
-
-
 def mirrored(q: Float64, side: Side) -> Float64:
     """Rotations [..., 4] of a side as the left one would make them; its own inverse."""
     return q * np.array([1.0, *_MIRROR]) if side == "right" else q
