@@ -474,9 +474,10 @@ def mean_samples(times_ns: Int64, force: Float64, rates: Float64, means: Float64
     Returns:
         Mean of the stamps after the first of them, in ns.
     """
-    means[:] = 0.0
     for m in range(rates.shape[1]):
         n = 0
+        for i in range(3):
+            means[0, m, i] = means[1, m, i] = 0.0
         for t in range(len(times_ns)):
             if reading_of(rates[t, m], force[t, m]) == MEASURED:
                 n += 1
@@ -484,7 +485,9 @@ def mean_samples(times_ns: Int64, force: Float64, rates: Float64, means: Float64
                     means[0, m, i] += rates[t, m, i]
                     means[1, m, i] += force[t, m, i]
         count[m] = n
-        means[:, m] *= 1.0 / n if n else math.nan
+        for i in range(3):
+            means[0, m, i] *= 1.0 / n if n else math.nan
+            means[1, m, i] *= 1.0 / n if n else math.nan
     total = 0
     for time_ns in times_ns:
         total += time_ns - times_ns[0]
