@@ -34,15 +34,18 @@ Signs. An angle of a limb means the same movement on both sides. Angles of
 pelvis, trunk and neck that have a side are positive to the left when they turn,
 to the right when they bend; obliquity is positive with the left hip higher.
 
+Against the ISB's signs: its wrist deviation is positive to the ulna, its
+elevations of the arm and of the collarbone are negative upwards.
+
 Where the order degenerates. When the middle angle of a three-axis order is 90
 deg (the pelvis of a person who lies on the side), first and last angle turn
 about one axis and only their sum or difference means something: then the last
 is given as 0. The shoulder degenerates with the arm along the trunk, where
 every arm spends its day: below ``SHOULDER_GIMBAL_RAD`` of elevation (or as near
-to 180 deg) plane is given as 0 and rotation takes all of it; the sum plane +
-rotation runs on without a jump at 0 deg, the difference at 180 deg. For some
-degrees around, the plane is as uncertain as the arm's direction divided by the
-sine of the elevation.
+to 180 deg) plane is given as 0 and rotation takes all of it. Plane and rotation
+jump there; their sum runs on near 0 deg, their difference near 180 deg. For
+some degrees around, the plane is as uncertain as the arm's direction divided by
+the sine of the elevation.
 
 Sources: Wu et al., "ISB recommendation on definitions of joint coordinate
 systems, part I: ankle, hip, and spine", J. Biomech. 35 (2002) 543-548; Wu et
@@ -186,13 +189,16 @@ def _x_z_y(m: Matrix) -> tuple[float, float, float]:
 def _shoulder(m: Matrix, s: float) -> tuple[float, float, float]:
     """Plane, elevation and rotation of an upper arm seen from the thorax.
 
-    With h = m Rx(s 90 deg) = Rz(-s plane) Rx(s elevation) Rz(-s rotation).
+    With h = m Rx(s 90 deg) = Rz(-s plane) Rx(s elevation) Rz(-s rotation). Of such a product, h00 + h11 and
+    h10 - h01 are cosine and sine of the sum of first and last angle times 1 + cos(elevation), which is sound where
+    the angles themselves are not; h00 - h11 and h10 + h01 are the same of the difference.
     """
     sine = math.sqrt(m[6] * m[6] + m[8] * m[8])
     elevation = math.atan2(sine, -s * m[7])
     if sine < math.sin(SHOULDER_GIMBAL_RAD):
-        turned = math.atan2(-s * m[3], m[0])
-        return 0.0, elevation, turned if elevation < 0.5 * math.pi else -turned
+        if elevation < 0.5 * math.pi:
+            return 0.0, elevation, math.atan2(m[2] - s * m[3], m[0] + s * m[5])
+        return 0.0, elevation, math.atan2(m[2] + s * m[3], m[0] - s * m[5])
     return math.atan2(s * m[1], m[4]), elevation, math.atan2(-m[6], m[8])
 
 
