@@ -1,0 +1,183 @@
+"""Judge a process on clips that were held out of its fit.
+
+Two questions: are the errors of a prediction as large as the process says, and
+does the correlation of its noise tell how a rate that one gyroscope sees is
+shared between the joints above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fusion.body.kinematics import TABLES, body_forward, rotation_jacobian
+from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES, SEGMENT, SEGMENTS
+from fusion.records import Float64
+from training.motion_model import MotionModel, errors, noise
+from training.process_fit import CORRELATION_HORIZON_S, HORIZONS_S, MOVED
+from training.tracks import GROUPS, Track, bare, steps
+
+_INSIDE_95 = 1.959964
+_STRIDE = 4
+_GYROSCOPE_RAD_S = 0.02
+"""Error of a rate that a body-worn gyroscope tells, skin motion left out."""
+_JUDGED = tuple(np.flatnonzero(MOVED).tolist())
+
+_HAND_DECAY_S = 0.3
+_HAND_CORRELATION_S = 0.1
+_HAND_ACCELERATION = {
+    "root_p": 2.5, "root_r": 6.0, "spine": 5.0, "neck": 9.0, "shoulder": 5.0, "arm": 25.0, "elbow": 25.0,
+    "forearm": 25.0, "wrist": 25.0, "hip": 18.0, "knee": 30.0, "ankle": 25.0, "toe": 25.0,
+}  # fmt: skip
+_HAND_RETURN_S = {"spine": 0.5, "neck": 2.0, "shoulder": 1.0, "forearm": 2.0, "wrist": 2.0, "toe": 0.1}
+
+
+def hand_set(rest: Float64) -> MotionModel:
+    """The process before this fit: accelerations that a person guessed, one decay for all, no correlation.
+
+    Args:
+        rest: [44] where coordinates with a return go to.
+    """
+    density, back = np.empty(COORDINATES), np.zeros(COORDINATES)
+    for index, name in enumerate(COORDINATE_NAMES):
+        for prefix, value in _HAND_ACCELERATION.items():
+            if bare(name).startswith(prefix):
+                density[index] = value**2 * _HAND_CORRELATION_S
+        for prefix, seconds in _HAND_RETURN_S.items():
+            if bare(name).startswith(prefix):
+                back[index] = 1.0 / seconds
+    return MotionModel(density, np.full(COORDINATES, _HAND_DECAY_S), back, rest, np.eye(COORDINATES))
+
+
+def uncorrelated(model: MotionModel) -> MotionModel:
+    """The same process with independent noise."""
+    return replace(model, correlation=np.eye(COORDINATES))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well the errors over one horizon fit what the process says of them; position and rate."""
+
+    horizon_s: float
+    normalised_square: tuple[float, float]
+    """Mean of the squared error over its variance; 1 is right, more is too sure."""
+    inside_95: tuple[float, float]
+    """Share of the errors inside the central 95 %."""
+    log_likelihood: tuple[float, float]
+    """Mean over moments, nats per coordinate (of errors in m and rad, m/s and rad/s), all coordinates jointly."""
+
+
+def score(model: MotionModel, tracks: Mapping[str, Track], horizon_s: float, columns: tuple[int, ...] = ()) -> Score:
+    """Judge predictions over a horizon; every clip counts the same.
+
+    Args:
+        model: the process.
+        tracks: clips that it was not fitted to.
+        horizon_s: time from perfect knowledge to the prediction.
+        columns: coordinates to judge; none means all that the clips move.
+    """
+    chosen = list(columns or _JUDGED)
+    inside = np.ix_(chosen, chosen)
+    spread = noise(model, horizon_s)
+    sums: list[Float64] = []
+    for track in tracks.values():
+        sample = steps(track, horizon_s)
+        if len(sample.start) == 0:
+            continue
+        row = []
+        for wrong, covariance in zip(
+            errors(model, sample, horizon_s), (spread.position[inside], spread.rate[inside]), strict=True
+        ):
+            found = wrong[:, chosen]
+            squares = found**2 / np.diag(covariance)
+            whole = np.einsum("ni,ni->n", found, np.linalg.solve(covariance, found.T).T)
+            constant = len(chosen) * np.log(2.0 * np.pi) + np.linalg.slogdet(covariance)[1]
+            likelihood = -0.5 * (constant + whole.mean()) / len(chosen)
+            row.append([squares.mean(), (squares < _INSIDE_95**2).mean(), likelihood])
+        sums.append(np.array(row))
+    mean = np.mean(sums, axis=0)
+    pairs = [(float(mean[0, k]), float(mean[1, k])) for k in range(3)]
+    return Score(horizon_s, pairs[0], pairs[1], pairs[2])
+
+
+def scores_by_group(model: MotionModel, tracks: Mapping[str, Track]) -> dict[str, tuple[Score, ...]]:
+    """Scores over all horizons of every group of coordinates that the clips move."""
+    return {
+        group: tuple(score(model, tracks, horizon_s, columns) for horizon_s in HORIZONS_S)
+        for group, columns in GROUPS.items()
+        if MOVED[columns[0]]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What gyroscopes tell of a joint's rate, 0.1 s after all was known: root mean square errors in rad/s."""
+
+    wanted: str
+    worn_on: tuple[str, ...]
+    without: float
+    """Before the gyroscopes are heard."""
+    independent: float
+    """After, with independent noise."""
+    correlated: float
+    """After, with correlated noise."""
+
+
+SHARES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("hip_y", ("lower_leg",)),
+    ("hip_y", ("pelvis", "lower_leg")),
+    ("knee_flexion", ("pelvis", "lower_leg")),
+    ("spine", ("pelvis", "upper_leg")),
+    ("arm", ("forearm",)),
+    ("arm", ("t8", "forearm")),
+    ("elbow_flexion", ("t8", "forearm")),
+)
+"""Coordinates (all that begin so) and the segments that carry a gyroscope."""
+
+
+def shares(model: MotionModel, tracks: Mapping[str, Track]) -> tuple[Share, ...]:
+    """Errors of joint rates given the world rates of some segments; left and right pooled, every clip the same.
+
+    The surprise of a gyroscope is J e with J the segment's rate per coordinate rate at the true pose and e the errors
+    of the predicted rates; the estimate of e is S J^T (J S J^T + r I)^-1 J e.
+    """
+    surprise: list[tuple[Float64, Float64]] = []
+    for track in tracks.values():
+        sample = steps(track, CORRELATION_HORIZON_S)
+        wrong = errors(model, sample, CORRELATION_HORIZON_S)[1][::_STRIDE]
+        surprise.append((wrong, _angular_jacobians(sample.end[::_STRIDE], track.lengths_m)))
+    return tuple(_share(model, surprise, wanted, worn) for wanted, worn in SHARES)
+
+
+def _share(model: MotionModel, surprise: list[tuple[Float64, Float64]], wanted: str, worn: tuple[str, ...]) -> Share:
+    squares = []
+    for side in ("right", "left"):
+        names = [name for name in COORDINATE_NAMES if name.startswith((f"{side}_{wanted}", wanted))]
+        columns = [COORDINATE[name] for name in names]
+        segments = [SEGMENT.get(name, SEGMENT.get(f"{side}_{name}", -1)) for name in worn]
+        for wrong, jacobians in surprise:
+            j = jacobians[:, segments].reshape(len(wrong), -1, COORDINATES)
+            seen = np.einsum("nrc,nc->nr", j, wrong)
+            row = [float((wrong[:, columns] ** 2).mean())]
+            for used in (uncorrelated(model), model):
+                s = noise(used, CORRELATION_HORIZON_S).rate
+                sj = np.einsum("dc,nrc->ndr", s[columns], j)
+                whole = np.einsum("nrc,cd,nqd->nrq", j, s, j) + _GYROSCOPE_RAD_S**2 * np.eye(j.shape[1])
+                guess = np.einsum("ndr,nr->nd", sj, np.linalg.solve(whole, seen[..., None])[..., 0])
+                row.append(float(((wrong[:, columns] - guess) ** 2).mean()))
+            squares.append(row)
+    without, independent, correlated = np.sqrt(np.mean(squares, axis=0))
+    return Share(wanted, worn, float(without), float(independent), float(correlated))
+
+
+def _angular_jacobians(coordinates: Float64, lengths_m: Float64) -> Float64:
+    """World angular rate of every segment per coordinate rate, [N, 23, 3, 44]."""
+    out = np.zeros((len(coordinates), SEGMENTS, 3, COORDINATES))
+    positions, quaternions, axes = np.empty((SEGMENTS, 3)), np.empty((SEGMENTS, 4)), np.zeros((SEGMENTS, 3, 3))
+    for n, pose in enumerate(np.ascontiguousarray(coordinates)):
+        body_forward(TABLES, pose, lengths_m, positions, quaternions, axes)
+        for segment in range(SEGMENTS):
+            rotation_jacobian(TABLES, axes, segment, out[n, segment])
+    return out
