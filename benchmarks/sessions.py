@@ -36,7 +36,7 @@ from nodes.sessions.writer import FLUSH_S, QueuedWriter, SessionFacts, SessionWr
 NS_PER_S = 1_000_000_000
 FACTS = SessionFacts(name="benchmark")
 RECORDS = 50_000
-JOINTS, COORDINATES, LENGTHS, ANGLES = 23, 44, 11, 45
+JOINTS, COORDINATES, LENGTHS, ANGLES = 23, 44, 11, 41
 SENSORS = ("pelvis", "thorax", "left_hand", "right_hand", "left_foot", "right_foot")
 POLL_S = 0.05
 START_UP_S = 60.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import COORDINATE, COORDINATES, REFERENCE_LENGTHS_M, SEGMENT, SEGMENT_NAMES, SEGMENTS
 from fusion.maths import quaternion
 from fusion.records import Float64
+from tests.conftest import REPOSITORY
 from tests.fusion.scenes import legal_pose
 
 SIDES = ("right", "left")
@@ -44,7 +46,7 @@ def random_quaternions(random: np.random.Generator, *shape: int) -> Float64:
 # --- The twin -------------------------------------------------------------------------------------
 
 
-def euler(matrix: Float64, axes: str) -> Float64:
+def euler(matrix: Float64, axes: Literal["YXZ", "ZXY", "XZY", "ZXZ"]) -> Float64:
     """Angles of three successive turns about the axes of the turning frame."""
     return np.asarray(Rotation.from_matrix(matrix).as_euler(axes))
 
@@ -291,6 +293,17 @@ def test_trunk_and_neck(chain: str, part: str, whole: str) -> None:
             assert shift[0] > 0.0
         if name == "bending":
             assert shift[1] < 0.0
+
+
+def test_the_page_on_angles_lists_them_all_in_order() -> None:
+    page = (REPOSITORY / "docs" / "angles.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    listed = [tuple(cell.strip() for cell in row) for row in rows if row[0].strip().strip("`") in _LISTED]
+    assert listed == [(f"`{name}`", angle.positive, angle.zero) for name, angle in _LISTED.items()]
+
+
+_LISTED = {angle.name.replace("right_", "SIDE_"): angle for angle in ANGLES if not angle.name.startswith("left_")}
+"""Angles as the page names them, the sides told once."""
 
 
 # --- Laws -----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from fusion.body.skeleton import (
 )
 from fusion.maths import quaternion
 from fusion.records import Float64
+from tests.conftest import REPOSITORY
 from tests.fusion.body.twin import random_coordinates, random_lengths
 
 
@@ -61,6 +62,16 @@ def test_shares_of_leva_s_mean() -> None:
     assert share["head"] == pytest.approx(0.5 * (6.94 + 6.68), abs=0.01)
     trunk = share["lower_trunk"] + share["middle_trunk"] + share["upper_trunk"]
     assert trunk == pytest.approx(0.5 * (43.46 + 42.57), abs=0.02)
+
+
+def test_the_page_on_angles_gives_the_same_table() -> None:
+    page = (REPOSITORY / "docs" / "angles.md").read_text(encoding="utf-8")
+    for mass in MASSES:
+        if not mass.part.startswith("left_"):
+            x, y, z = (f"{1000.0 * value:.0f}".replace("-0", "0") for value in mass.offset_m)
+            name, segment = (item.replace("right_", "SIDE_") for item in (mass.part, mass.segment))
+            cells = f"`{name}` | {100.0 * mass.share:.2f} | `{segment}` | {x}, {y}, {z} | `{mass.length}`"
+            assert f"| {cells} |" in page
 
 
 def test_a_limb_s_mass_lies_between_its_joints() -> None:

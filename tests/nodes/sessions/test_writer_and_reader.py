@@ -319,7 +319,7 @@ def test_people_without_angles_are_read(tmp_path: Path) -> None:
         coordinates=np.zeros((count, 44), np.float32),
         lengths_m=np.ones((count, 11), np.float32),
         lengths_locked=np.ones(count, np.uint8),
-        angles_rad=np.zeros((count, 45), np.float32),
+        angles_rad=np.zeros((count, 41), np.float32),
         centre_of_mass_m=np.zeros((count, 3), np.float32),
     )
     values = msgpack.unpackb(encode_flat(Envelope("fusion/people", 0, START_NS, 0, record)))

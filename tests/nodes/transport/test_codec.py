@@ -273,7 +273,7 @@ def test_wrong_headers_are_refused_with_the_reason(changes: dict[str, Any], word
 def people(count: int) -> People:
     """People with random figures in every array."""
     generator = np.random.default_rng(count)
-    lengths = {"people": count, "joints": 23, "coordinates": 44, "lengths": 11, "angles": 45}
+    lengths = {"people": count, "joints": 23, "coordinates": 44, "lengths": 11, "angles": 41}
     arrays: dict[str, Any] = {}
     for item in fields(People):
         if "shape" in item.metadata:
