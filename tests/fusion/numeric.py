@@ -45,3 +45,17 @@ def vectors(largest: float = 10.0) -> st.SearchStrategy[Float64]:
 def central_difference(function: Callable[[float], Float64], step: float = 1e-6) -> Float64:
     """Derivative at 0 of a function of one number, error about step^2."""
     return (function(step) - function(-step)) / (2.0 * step)
+
+
+def skew(v: Float64) -> Float64:
+    """The matrix [3, 3] of the cross product with v [3]."""
+    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
+
+
+def right_jacobian(v: Float64) -> Float64:
+    """Sola, arXiv 1812.01537, eq. 143, as a series; of rotation vectors [3] of a few rad at most."""
+    total, term = np.eye(3), np.eye(3)
+    for k in range(1, 25):
+        term = term @ (-skew(v)) / (k + 1)
+        total = total + term
+    return total

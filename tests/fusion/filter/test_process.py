@@ -11,19 +11,35 @@ from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES
 from fusion.filter.process import (
     MAX_STEP_S,
     NS_PER_S,
+    Process,
     ProcessParams,
     make_process,
     predict,
     predict_kernel,
     rest_rates,
     spectral_densities,
+    step_error,
+    steps_between,
+    transition_rows,
 )
-from fusion.filter.state import ERRORS, LENGTH, POSE, RATE, difference_into, retract
+from fusion.filter.state import (
+    FLOOR_COLUMN,
+    IMU_BIAS,
+    IMU_HEADING,
+    LENGTH,
+    POSE,
+    RATE,
+    RATE_COLUMN,
+    difference_into,
+    errors_of,
+    retract,
+)
 from fusion.maths import quaternion
 from fusion.records import Float64
 from tests.fusion.body.twin import ROTATION_VECTORS
-from tests.fusion.numeric import central_difference
+from tests.fusion.numeric import central_difference, right_jacobian
 from tests.fusion.scenes import (
+    joints_of,
     landmarks_of,
     measured_2d,
     measured_3d,
@@ -31,96 +47,158 @@ from tests.fusion.scenes import (
     resting_state,
     ring,
     seen_from,
+    silenced,
     updater,
 )
 
 PARAMS = ProcessParams()
 PROCESS = make_process(PARAMS)
 STEPS_S = (1e-6, 0.01, 0.0333, MAX_STEP_S)
+TURNS = [COORDINATE[name] for name in COORDINATE_NAMES if name in ROTATION_VECTORS and name.endswith("x")]
+"""First coordinate of each rotation that is perturbed on the right."""
+
+
+def any_process(seed: int) -> Process:
+    """A process in which everything differs: decays, rests, and accelerations that go together."""
+    random = np.random.default_rng(seed)
+    mixed = np.eye(COORDINATES) + 0.3 * random.normal(size=(COORDINATES, COORDINATES))
+    rest_rate = random.uniform(0.0, 3.0, COORDINATES)
+    rest_rate[:6] = 0.0
+    for first in TURNS[1:]:
+        rest_rate[first : first + 3] = rest_rate[first]
+    rest_rate[TURNS[1] : TURNS[1] + 3] = 0.0
+    return Process(
+        density=4.0 * mixed @ mixed.T,
+        rest_rate=rest_rate,
+        rest=resting_coordinates() + 0.2 * random.normal(size=COORDINATES),
+        decay_s=random.uniform(0.1, 2.0, COORDINATES),
+        walk=random.uniform(1e-6, 1e-3, 7),
+    )
+
+
+PROCESSES = {"as it is": PROCESS, "any": any_process(1)}
 
 
 # --- The twin -------------------------------------------------------------------------------------
 
 
-def skew(v: Float64) -> Float64:
-    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])
+def twin_error(process: Process, nominal: Float64, step_s: float) -> Float64:
+    """The step [n]: coordinates follow their rates while these decay, and what has a rest goes back to it."""
+    error = np.zeros(len(nominal))
+    error[POSE] = process.decay_s * (1.0 - np.exp(-step_s / process.decay_s)) * nominal[RATE]
+    away = process.rest - nominal[POSE]
+    for first in TURNS:
+        here, rest = (quaternion.from_rotvec(x[first : first + 3]) for x in (nominal, process.rest))
+        away[first : first + 3] = quaternion.to_rotvec(quaternion.multiply(quaternion.conjugate(here), rest))
+    error[POSE] += (1.0 - np.exp(-step_s * process.rest_rate)) * away
+    return error
 
 
-def right_jacobian(v: Float64) -> Float64:
-    """Sola, arXiv 1812.01537, eq. 143, as a series."""
-    total, term = np.eye(3), np.eye(3)
-    for k in range(1, 25):
-        term = term @ (-skew(v)) / (k + 1)
-        total = total + term
-    return total
-
-
-def twin_nominal(nominal: Float64, step_s: float) -> Float64:
-    """Rates decay, coordinates follow them, and what has a rest goes back to it."""
-    keep = np.exp(-step_s / PARAMS.decay_s)
-    error = np.zeros(ERRORS)
-    error[POSE] = PARAMS.decay_s * (1.0 - keep) * nominal[RATE]
-    error[POSE] += (np.exp(-step_s * rest_rates(PARAMS)) - 1.0) * (nominal[POSE] - resting_coordinates())
-    out = retract(nominal, error)
-    out[RATE] = keep * nominal[RATE]
+def twin_nominal(process: Process, nominal: Float64, step_s: float) -> Float64:
+    """The nominal [n] after a step."""
+    out = retract(nominal, twin_error(process, nominal, step_s))
+    out[RATE] = np.exp(-step_s / process.decay_s) * nominal[RATE]
     return out
 
 
-def twin_transition(nominal: Float64, step_s: float) -> Float64:
-    """F [99, 99]."""
-    keep = np.exp(-step_s / PARAMS.decay_s)
-    reach = PARAMS.decay_s * (1.0 - keep)
-    f = np.eye(ERRORS)
-    f[POSE, POSE] = np.diag(np.exp(-step_s * rest_rates(PARAMS)))
-    f[POSE, RATE] = reach * np.eye(COORDINATES)
-    f[RATE, RATE] = keep * np.eye(COORDINATES)
-    for name in (name for name in COORDINATE_NAMES if name in ROTATION_VECTORS and name.endswith("x")):
-        i = COORDINATE[name]
-        rates = slice(COORDINATES + i, COORDINATES + i + 3)
-        turn = reach * nominal[rates]
-        f[i : i + 3, i : i + 3] = quaternion.to_matrix(quaternion.from_rotvec(-turn))
-        f[i : i + 3, rates] = reach * right_jacobian(turn)
+def twin_transition(process: Process, nominal: Float64, step_s: float) -> Float64:
+    """F [n, n]."""
+    keep, stay = np.exp(-step_s / process.decay_s), np.exp(-step_s * process.rest_rate)
+    reach = process.decay_s * (1.0 - keep)
+    error = twin_error(process, nominal, step_s)
+    f = np.eye(len(nominal))
+    f[POSE, POSE] = np.diag(stay)
+    f[POSE, RATE] = np.diag(reach)
+    f[RATE, RATE] = np.diag(keep)
+    for i in TURNS:
+        turns, rates = slice(i, i + 3), slice(RATE_COLUMN + i, RATE_COLUMN + i + 3)
+        f[turns, turns] = quaternion.to_matrix(quaternion.from_rotvec(-error[turns])) * stay[i]
+        f[turns, rates] = right_jacobian(error[turns]) * reach[turns]
     return f
 
 
-def twin_noise(step_s: float) -> Float64:
-    """Q [99, 99]: white acceleration over a step, Bar-Shalom eq. 6.2.2-12."""
-    q = np.zeros((ERRORS, ERRORS))
-    density = np.diag(spectral_densities(PARAMS))
-    q[POSE, POSE] = density * step_s**3 / 3.0
-    q[POSE, RATE] = q[RATE, POSE] = density * step_s**2 / 2.0
-    q[RATE, RATE] = density * step_s
+def twin_noise(process: Process, covariance: Float64, step_s: float) -> Float64:
+    """Q [n, n]: white acceleration over a step, Bar-Shalom eq. 6.2.2-12, and the walk of what exists of IMUs."""
+    q = np.zeros_like(covariance)
+    q[POSE, POSE] = process.density * step_s**3 / 3.0
+    q[POSE, RATE] = q[RATE, POSE] = process.density * step_s**2 / 2.0
+    q[RATE, RATE] = process.density * step_s
+    for first in range(errors_of(0), len(q), 7):
+        walks = np.where(covariance.diagonal()[first : first + 7] > 0.0, process.walk * step_s, 0.0)
+        q[first : first + 7, first : first + 7] = np.diag(walks)
     return q
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
-@pytest.mark.parametrize("seed", range(3))
-def test_the_kernel_is_its_twin(seed: int, step_s: float) -> None:
-    state = random_state(np.random.default_rng(seed), rate=6.0)
-    f = twin_transition(state.nominal, step_s)
-    nominal, covariance = twin_nominal(state.nominal, step_s), f @ state.covariance @ f.T + twin_noise(step_s)
-    predict_kernel(TABLES, state.nominal, state.covariance, PROCESS, step_s)
-    np.testing.assert_allclose(state.nominal, nominal, atol=1e-12)
-    np.testing.assert_allclose(state.covariance, covariance, atol=1e-14)
+@pytest.mark.parametrize("kind", PROCESSES)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_kernel_is_its_twin(seed: int, kind: str, step_s: float) -> None:
+    """With one IMU that is heard, one that is not, and one that has told no heading yet."""
+    process = PROCESSES[kind]
+    state = silenced(random_state(np.random.default_rng(seed), rate=6.0, imus=3), 1)
+    heading = errors_of(2) + IMU_HEADING
+    state.covariance[heading, :] = state.covariance[:, heading] = 0.0
+    f = twin_transition(process, state.nominal, step_s)
+    expected = twin_nominal(process, state.nominal, step_s)
+    covariance = f @ state.covariance @ f.T + twin_noise(process, state.covariance, step_s)
+    predict_kernel(TABLES, state.nominal, state.covariance, process, step_s, np.empty(len(f)))
+    np.testing.assert_allclose(state.nominal, expected, atol=1e-12)
+    np.testing.assert_allclose(state.covariance, covariance, atol=1e-13)
+    assert not state.covariance[heading].any()
+    assert not state.covariance[errors_of(1) : errors_of(2)].any()
 
 
 @pytest.mark.parametrize("step_s", STEPS_S[1:])
-def test_the_transition_is_the_derivative_of_the_nominal(step_s: float) -> None:
-    nominal = random_state(np.random.default_rng(4), rate=6.0).nominal
-    expected = twin_nominal(nominal, step_s)
+@pytest.mark.parametrize("kind", PROCESSES)
+def test_the_transition_is_the_derivative_of_the_nominal(kind: str, step_s: float) -> None:
+    """Exactly, but for balls that return to rest, whose way back is taken as if it were short."""
+    process = PROCESSES[kind]
+    nominal = random_state(np.random.default_rng(4), rate=6.0, imus=1).nominal
+    size = len(nominal)
+    expected = twin_nominal(process, nominal, step_s)
 
     def moved(column: int, by: float) -> Float64:
-        error = np.zeros(ERRORS)
+        error = np.zeros(size)
         error[column] = by
-        out = np.empty(ERRORS)
-        difference_into(TABLES, expected, twin_nominal(retract(nominal, error), step_s), out)
+        out = np.empty(size)
+        difference_into(TABLES, expected, twin_nominal(process, retract(nominal, error), step_s), out)
         return out
 
-    numeric = np.stack([central_difference(lambda h, c=c: moved(c, h)) for c in range(ERRORS)], axis=1)  # type: ignore[misc]
-    np.testing.assert_allclose(twin_transition(nominal, step_s), numeric, atol=1e-8)
+    numeric = np.stack([central_difference(lambda h, c=c: moved(c, h)) for c in range(size)], axis=1)  # type: ignore[misc]
+    error, f = np.empty(size), np.eye(size)
+    step_error(TABLES, nominal, process, step_s, error)
+    transition_rows(TABLES, process, step_s, error, f)
+    slack = np.zeros((size, size))
+    for i in (first for first in TURNS if process.rest_rate[first] > 0.0):
+        slack[i : i + 3, i : i + 3] = 2.0 * process.rest_rate[i] * step_s
+    assert not np.argwhere(np.abs(f - numeric) > 1e-8 + slack).tolist()
+
+
+def test_noise_is_white_acceleration_over_the_step() -> None:
+    """Many short pushes on end, each carried on to the end of the step: their covariance is Q."""
+    step_s, parts = 0.04, 4000
+    rest = (np.arange(parts) + 0.5) * step_s / parts
+    reach = np.stack([rest, np.ones(parts)])
+    expected = reach @ reach.T * step_s / parts
+    state = resting_state(sigma=0.0)
+    predict_kernel(TABLES, state.nominal, state.covariance, PROCESS, step_s, np.empty(len(state.nominal)))
+    density = spectral_densities(PARAMS)
+    for i in range(COORDINATES):
+        found = state.covariance[np.ix_([i, RATE_COLUMN + i], [i, RATE_COLUMN + i])]
+        np.testing.assert_allclose(found, density[i] * expected, rtol=1e-3)
 
 
 # --- What follows from it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gap_ns", "count"), [(0, 0), (1, 1), (49_999_999, 1), (50_000_000, 1), (50_000_001, 2), (10**9, 20)]
+)
+def test_gaps_are_crossed_in_steps_of_one_length(gap_ns: int, count: int) -> None:
+    found, step_s = steps_between(5, 5 + gap_ns)
+    assert found == count
+    assert step_s <= MAX_STEP_S
+    assert step_s * count == pytest.approx(gap_ns / NS_PER_S)
 
 
 def test_a_long_gap_is_crossed_in_many_steps() -> None:
@@ -200,6 +278,52 @@ def test_uncertainty_grows_and_lengths_stay() -> None:
     assert np.isfinite(state.covariance).all()
 
 
+def test_the_floor_and_the_nominal_of_imus_stay_and_what_is_unknown_of_imus_walks() -> None:
+    state = random_state(np.random.default_rng(9), imus=1)
+    state.covariance[:] = np.diag(state.covariance.diagonal())
+    before = state.copy()
+    predict(state, PROCESS, 2 * int(NS_PER_S))
+    np.testing.assert_allclose(state.nominal[errors_of(0) :], before.nominal[errors_of(0) :], atol=1e-12)
+    assert state.nominal[FLOOR_COLUMN] == before.nominal[FLOOR_COLUMN]
+    assert state.covariance[FLOOR_COLUMN, FLOOR_COLUMN] == before.covariance[FLOOR_COLUMN, FLOOR_COLUMN]
+    grown = (state.covariance - before.covariance).diagonal()[errors_of(0) :]
+    slow = PARAMS.imus
+    walks = [slow.mounting_walk] * 3 + [slow.heading_walk] + [slow.bias_walk] * 3
+    np.testing.assert_allclose(grown, 2.0 * np.square(walks), rtol=1e-6)
+    assert len(grown) == IMU_BIAS + 3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_body_that_moves_as_one_stays_rigid(seed: int) -> None:
+    """Rates of the root alone: whatever path it takes, no joint turns within the body."""
+    random = np.random.default_rng(seed)
+    state = random_state(random)
+    state.nominal[POSE][6:] = resting_coordinates()[6:]
+    state.rates[:6], state.rates[6:] = random.normal(size=6), 0.0
+    before = state.copy()
+    for _ in range(20):
+        predict(state, PROCESS, state.time_ns + int(random.integers(1, 10**8)))
+    np.testing.assert_allclose(state.coordinates[6:], before.coordinates[6:], atol=1e-12)
+    apart = [np.linalg.norm(x[:, None] - x[None], axis=-1) for x in (joints_of(s.nominal) for s in (before, state))]
+    np.testing.assert_allclose(apart[0], apart[1], atol=1e-12)
+    assert np.abs(joints_of(state.nominal) - joints_of(before.nominal)).max() > 0.02
+
+
+def test_a_turned_and_shifted_body_is_predicted_turned_and_shifted() -> None:
+    """The process knows of no place and no heading."""
+    random = np.random.default_rng(10)
+    state = random_state(random, rate=3.0)
+    turn, shift = quaternion.from_rotvec(random.normal(size=3)), random.normal(size=3)
+    moved = state.copy()
+    moved.nominal[:3] = quaternion.rotate(turn, state.nominal[:3]) + shift
+    moved.nominal[3:6] = quaternion.to_rotvec(quaternion.multiply(turn, quaternion.from_rotvec(state.nominal[3:6])))
+    moved.rates[:3] = quaternion.rotate(turn, state.rates[:3])
+    for each in (state, moved):
+        predict(each, PROCESS, 370_000_000)
+    expected = quaternion.rotate(turn, joints_of(state.nominal)) + shift
+    np.testing.assert_allclose(joints_of(moved.nominal), expected, atol=1e-11)
+
+
 def test_a_coordinate_that_rests_has_a_bounded_error() -> None:
     """Nobody sees the toes for a minute: their error stays within what toes can do."""
     state = resting_state()
@@ -234,11 +358,11 @@ def test_the_covariance_stays_one(locked: bool) -> None:
             sigma = 10 ** random.uniform(-5, -1)
             points = landmarks_of("blazepose_33", truth)
             points[random.uniform(size=len(points)) < 0.3] = np.nan
-            outcome = work.apply(state, measured_3d(points + sigma * random.normal(size=points.shape), sigma))
+            outcome = work.apply(state, [measured_3d(points + sigma * random.normal(size=points.shape), sigma)])
         else:
             camera = cameras[k % len(cameras)]
             pixels = seen_from(camera, truth) + 3.0 * random.normal(size=(33, 2))
-            outcome = work.apply(state, measured_2d(camera, pixels))
+            outcome = work.apply(state, [measured_2d(camera, pixels)])
         refused += outcome < 0
         assert np.abs(state.covariance - state.covariance.T).max() <= 1e-13 * np.abs(state.covariance).max()
         if k % 10 == 0:
