@@ -262,7 +262,8 @@ class Pipeline:
             return
         told = np.where(orientations.settled[:, None], orientations.q_world_from_sensor, np.nan)
         fresh = orientations.heading_epoch != wiring.epoch
-        wiring.epoch = orientations.heading_epoch
+        # A sensor that has started anew is fresh until it has told an orientation.
+        wiring.epoch = np.where(np.isfinite(told[:, 0]), orientations.heading_epoch, wiring.epoch)
         if np.isfinite(told).any():
             self.bank.apply(
                 wearer,

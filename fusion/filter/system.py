@@ -121,7 +121,7 @@ def make_system(errors: int) -> System:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def add_feature(system: System, size: int) -> int:
     """A new feature of so many components with a Jacobian of zeros; its index, or -1 where there is no room."""
     f = system.filled[0]
@@ -135,7 +135,7 @@ def add_feature(system: System, size: int) -> int:
     return int(f)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def add_observation(system: System, feature: int, size: int, source: int) -> int:
     """A new robust observation that sees the feature as it is; its index, or -1 where there is no room."""
     o = system.filled[1]
@@ -154,7 +154,7 @@ def add_observation(system: System, feature: int, size: int, source: int) -> int
     return int(o)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def drop_observation(system: System) -> None:
     """Take back the newest observation."""
     system.filled[1] -= 1

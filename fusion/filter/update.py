@@ -233,30 +233,50 @@ def _spread(system: System, covariance: Float64, work: Workspace) -> None:
                 work.spread[f, j, i] = work.spread[f, i, j]
 
 
-@njit(cache=True)
-def _squared_innovation(system: System, work: Workspace, o: int) -> float:
-    """Squared Mahalanobis distance of an observation's innovation, before any weight."""
-    f, m = system.feature[o], system.components[o]
-    size = system.size[f]
-    s, y = work.small[0], work.small[1, 0]
-    for i in range(m):
-        for j in range(i + 1):
-            total = 0.0
-            for a in range(size):
-                for b in range(size):
-                    total += system.h[o, i, a] * work.spread[f, a, b] * system.h[o, j, b]
-            s[i, j] = total
-        s[i, i] += system.variance[o, i]
-    if not cholesky(s[:m, :m]):
-        return math.inf
-    squared = 0.0
-    for i in range(m):
-        total = system.residual[o, i]
-        for k in range(i):
-            total -= s[i, k] * y[k]
-        y[i] = total / s[i, i]
-        squared += y[i] * y[i]
-    return squared
+@njit(cache=True, inline="always")
+def _seen_spread(spread: Float64, h: Float64, size: int, i: int, j: int) -> float:
+    """Entry (i, j) of h spread h^T."""
+    total = 0.0
+    for a in range(size):
+        part = 0.0
+        for b in range(size):
+            part += spread[a, b] * h[j, b]
+        total += h[i, a] * part
+    return total
+
+
+@njit(cache=True, error_model="numpy")
+def squared_innovation(
+    spread: Float64, h: Float64, variance: Float64, residual: Float64, size: int, m: int
+) -> float:
+    """Squared Mahalanobis distance of an innovation of m components: forward substitution by hand.
+
+    Args:
+        spread: [3, 3] prior covariance of the feature, of which ``size`` count.
+        h: [3, 3] derivative of the observation by the feature.
+        variance: [3] of the observation.
+        residual: [3].
+        size: components of the feature.
+        m: components of the observation, 1 to 3.
+
+    Returns:
+        The distance; infinite where it is no number.
+    """
+    l00 = math.sqrt(_seen_spread(spread, h, size, 0, 0) + variance[0])
+    y0 = residual[0] / l00
+    squared = y0 * y0
+    if m > 1:
+        l10 = _seen_spread(spread, h, size, 1, 0) / l00
+        l11 = math.sqrt(_seen_spread(spread, h, size, 1, 1) + variance[1] - l10 * l10)
+        y1 = (residual[1] - l10 * y0) / l11
+        squared += y1 * y1
+        if m > 2:
+            l20 = _seen_spread(spread, h, size, 2, 0) / l00
+            l21 = (_seen_spread(spread, h, size, 2, 1) - l20 * l10) / l11
+            l22 = math.sqrt(_seen_spread(spread, h, size, 2, 2) + variance[2] - l20 * l20 - l21 * l21)
+            y2 = (residual[2] - l20 * y0 - l21 * y1) / l22
+            squared += y2 * y2
+    return squared if squared >= 0.0 else math.inf
 
 
 @njit(cache=True, error_model="numpy")
@@ -271,7 +291,10 @@ def _weigh(system: System, work: Workspace, first: bool, robust: Robust) -> int:
     for o in range(system.filled[1]):
         m = system.components[o]
         if first:
-            squared = _squared_innovation(system, work, o)
+            f = system.feature[o]
+            squared = squared_innovation(
+                work.spread[f], system.h[o], system.variance[o], system.residual[o], system.size[f], m
+            )
             system.squared[o] = squared
         else:
             squared = 0.0

@@ -37,8 +37,9 @@ class ImuStateParams:
     """Standard deviation at first, per axis."""
     mounting_walk: float = 0.002
     """rad per square root of a second: straps slip."""
-    heading_walk: float = 0.003
-    """rad per square root of a second, without a magnetometer."""
+    heading_walk: float = 0.012
+    """rad per square root of a second, without a magnetometer; it stands for the steady drift by a gyroscope's
+    bias that nobody knows (``docs/inertial.md``)."""
     bias_walk: float = 2e-4
     """rad/s per square root of a second."""
 
@@ -107,20 +108,6 @@ def stop_silent_slots(state: State, time_ns: int, after_s: float) -> None:
         if heard != NEVER_NS and time_ns - heard > after_s * 1e9:
             _forget(state, slot_columns(slot))
             state.imu_ns[slot] = NEVER_NS
-
-
-def slow_walk(state: State, step_s: float, params: ImuStateParams) -> None:
-    """Let the states of the slots in use walk for ``step_s``, in place."""
-    walks = np.full(IMU_SIZE, params.mounting_walk**2 * step_s)
-    walks[IMU_HEADING] = params.heading_walk**2 * step_s
-    walks[IMU_BIAS:] = params.bias_walk**2 * step_s
-    for slot in range(state.imus):
-        if state.imu_ns[slot] == NEVER_NS:
-            continue
-        first = slot_columns(slot).start
-        for i in range(IMU_SIZE):
-            if i != IMU_HEADING or heading_variance(state, slot) > 0.0:
-                state.covariance[first + i, first + i] += walks[i]
 
 
 def _forget(state: State, columns: slice) -> None:

@@ -69,9 +69,10 @@ class GyroParams:
 class OrientationParams:
     """How far an orientation filter on soft tissue is trusted as the orientation of the bone below."""
 
-    inclination_rad: float = 0.15
-    """Standard deviation against the vertical: 2 degrees that last for about half a second."""
-    heading_rad: float = 0.3
+    inclination_rad: float = 0.1
+    """Standard deviation against the vertical, ten times a second: 0.09 of VQF, whose errors last for 1.5 s
+    (``docs/inertial.md``), and soft tissue."""
+    heading_rad: float = 0.1
     """Standard deviation about the vertical, less the slot's heading error."""
 
 

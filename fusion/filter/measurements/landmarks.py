@@ -59,7 +59,7 @@ def placed_landmarks(placed: Attachments) -> PlacedLandmarks:
     return PlacedLandmarks(placed.identity, placed.segment, placed.unit_offset, placed.length)
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def landmark_feature(
     tables: BodyTables, body: Body, system: System, segment: int, unit_offset: Float64, length: int
 ) -> int:
@@ -87,7 +87,7 @@ def landmark_feature(
     return f
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _shared_feature(
     tables: BodyTables, body: Body, system: System, placed: PlacedLandmarks, k: int, sharing: bool
 ) -> int:
@@ -100,7 +100,7 @@ def _shared_feature(
     return f
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def _shares(system: System, placed: PlacedLandmarks) -> bool:
     """Whether this is the landmark set whose features are shared in this update: the first one that came."""
     if placed.segment.shape[0] > system.landmark.shape[0]:

@@ -12,12 +12,11 @@ from fusion.filter.measurements.imu_slots import (
     hear,
     slot_columns,
     slots_within,
-    slow_walk,
     start_heading,
     start_slots,
     stop_silent_slots,
 )
-from fusion.filter.state import BODY_ERRORS, IMU_BIAS, IMU_HEADING, IMU_SIZE, NEVER_NS, State, empty_state
+from fusion.filter.state import BODY_ERRORS, IMU_HEADING, IMU_SIZE, NEVER_NS, State, empty_state
 
 PARAMS = ImuStateParams()
 
@@ -78,22 +77,6 @@ def test_what_is_silent_ends() -> None:
     assert not state.covariance[:, gone].any()
     assert state.nominal[slot_columns(1)].all()
     assert state.covariance[slot_columns(1), slot_columns(1)].all()
-
-
-def test_what_is_in_use_walks() -> None:
-    """Variances grow in proportion to time; a heading that has not begun and a silent slot stay without any."""
-    state = empty_state(3)
-    start_slots(state, state.nominal, np.array([0, 1]), 0, PARAMS)
-    start_heading(state, state.nominal, 1, 0.0, PARAMS)
-    before = np.diag(state.covariance).copy()
-    for _ in range(4):
-        slow_walk(state, 0.5, PARAMS)
-    grown = (np.diag(state.covariance) - before)[BODY_ERRORS:].reshape(3, IMU_SIZE)
-    np.testing.assert_allclose(grown[:2, :IMU_HEADING], 2.0 * PARAMS.mounting_walk**2, rtol=1e-6)
-    np.testing.assert_allclose(grown[:2, IMU_BIAS:], 2.0 * PARAMS.bias_walk**2, rtol=1e-6)
-    np.testing.assert_allclose(grown[:2, IMU_HEADING], [0.0, 2.0 * PARAMS.heading_walk**2], rtol=1e-6)
-    assert not grown[2].any()
-    assert not (np.diag(state.covariance) - before)[:BODY_ERRORS].any()
 
 
 def test_slots_that_there_is_no_room_for_are_none() -> None:
