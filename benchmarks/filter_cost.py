@@ -22,8 +22,9 @@ come triangulated, nothing is predicted, no covariance is made. All know the wea
 * *api* calls what the tool offers, as its examples do, *lean* spares Python at any price: one compiled kernel of
   ours makes the rows from Pinocchio's tree Jacobian, one task stacks all points for mink. OpenSim is timed in
   its own ``track`` alone.
-* All run in turns in one process on one thread (``OPENBLAS_NUM_THREADS=1``); the figure is the median of the
-  repetitions' means per frame, ``us_min`` the lowest.
+* All run in turns in one process on one thread (``OPENBLAS_NUM_THREADS=1``). Times are processor time, which on an
+  idle machine is the time that passes; the figure is the median of the repetitions' means per frame, ``us_min``
+  the lowest of them.
 
 ``ratio_to_fastest_ik`` is our time over that of the fastest *converged* configuration of any tool, lean ones too;
 ``ratio_to_fastest_api`` leaves the lean ones out, and ``ratio_to_fewest_steps`` is over the fastest of all
@@ -55,9 +56,7 @@ from benchmarks.ik.kinefuse_filter import OurFilter, measurements_of
 from benchmarks.ik.mink_ik import MinkIk
 from benchmarks.ik.opensim_ik import OpenSimIk
 from benchmarks.ik.pinocchio_ik import PinocchioIk
-from fusion.filter.state import State
-from fusion.filter.system import Measurement
-from fusion.filter.update import Updater
+from benchmarks.update_kinds import kinds_us
 from fusion.pipeline import Pipeline
 from fusion.records import Record, Truth
 from fusion.rehearsal import rehearse
@@ -162,9 +161,9 @@ def _timed_frames(solver: Solver, frames: int) -> list[float]:
     gc.disable()
     try:
         for frame in range(1, frames):
-            begun = time.perf_counter()
+            begun = time.process_time()
             solver.solve(frame)
-            times.append(time.perf_counter() - begun)
+            times.append(time.process_time() - begun)
     finally:
         gc.enable()
     return times
@@ -305,25 +304,10 @@ def camera_curve(motion: BodyMotion, repetitions: int) -> dict[int, float]:
 def update_kinds(frames: Frames) -> dict[str, float]:
     """Microseconds of one update of each kind, applied to a state that has followed the frames."""
     contestant = OurFilter(frames, learning=False)
-    for frame in range(min(30, len(frames.times_ns))):
+    last = min(30, len(frames.times_ns) - 1)
+    for frame in range(last):
         contestant.solve(frame)
-    state = contestant.filter.state.copy()
-    views = measurements_of(frames.rig, frames.views[min(30, len(frames.views) - 1)])
-    kinds: dict[str, list[Measurement]] = {"one view": views[:1], "four views": views}
-    updater = contestant.filter.updater
-    return {name: _update_us(updater, state, measurements) for name, measurements in kinds.items()}
-
-
-def _update_us(updater: Updater, state: State, measurements: Sequence[Measurement], count: int = 200) -> float:
-    """Median time of an update; the state is put back before each."""
-    work = state.copy()
-    times = []
-    for _ in range(count):
-        work.copy_from(state)
-        begun = time.perf_counter()
-        updater.apply(work, measurements)
-        times.append(time.perf_counter() - begun)
-    return float(np.median(times)) * 1e6
+    return kinds_us(contestant, measurements_of(frames.rig, frames.views[last]))
 
 
 def load_frames(path: Path | None, duration_s: float) -> tuple[Frames, BodyMotion, str]:

@@ -36,7 +36,7 @@ class OurFilter:
         params = FilterParams(lock_after_s=np.inf, lock_at_latest_s=np.inf)
         self._params = params
         self._learning = learning
-        self._updater = Updater(params.update, params.anatomy)
+        self._updater = Updater(params.update, params.anatomy, contact=params.contact)
         self._outputs = Outputs(OutputParams())
         self._scratch = empty_state()
         self._body = make_body()
