@@ -4,9 +4,10 @@ One simulation of the whole lab (4 cameras at 30 Hz, 6 inertial sensors at 100 H
 default errors of the simulator) is made for each clip; a scenario keeps a part of its records. So two scenarios differ
 by their sensors only, not by the luck of the noise.
 
-The answers are *causal*: the estimate for the time of an exposure from all that was measured up to that time. Latency
-is left out: the records are given in the order of measurement. A filter with a memory makes of the order of arrival
-the same state, and a sensor that arrives earlier than another would else be charged with a younger answer.
+The answers are *causal*, where nothing else is asked for: the estimate for the time of an exposure from all that was
+measured up to that time. Latency is left out: the records are given in the order of measurement. A filter with a
+memory makes of the order of arrival the same state, and a sensor that arrives earlier than another would else be
+charged with a younger answer.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ from scipy.ndimage import gaussian_filter1d
 
 from fusion.body.catalog import landmark_set
 from fusion.body.skeleton import COORDINATE, COORDINATES, LENGTHS, SEGMENT_NAMES, SEGMENTS
+from fusion.filter.outputs import Outputs
+from fusion.filter.state import State, errors_of
+from fusion.filter.tracks import Track, smooth_track
+from fusion.filter.update import Updater
 from fusion.maths import quaternion
 from fusion.metrics import SETTLING_S
+from fusion.people import PeopleParams
 from fusion.pipeline import Pipeline, PipelineParams
 from fusion.records import (
     Array,
@@ -289,6 +295,14 @@ def causal(pipeline: Pipeline, tick: Tick) -> People:
     return pipeline.people(tick)
 
 
+LAG_S = 0.1
+
+
+def lagged(pipeline: Pipeline, tick: Tick) -> People:
+    """The estimate for ``LAG_S`` before the tick."""
+    return pipeline.smoothed(LAG_S, tick)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
     """What a pipeline has answered of one wearer; NaN at times at which it knew of nobody."""
@@ -388,6 +402,36 @@ def run(recording: Recording, scenario: Scenario, params: PipelineParams | None 
     """A new pipeline that is asked at every exposure of a recording."""
     pipeline = Pipeline(scenario.rig(recording.rig), params)
     return Run(pipeline, ask(pipeline, scenario.records(recording.records), recording.exposures_ns, answer))
+
+
+def run_session(recording: Recording, scenario: Scenario) -> Run:
+    """A new pipeline that has heard the whole recording before it answers: the smoother of a session."""
+    pipeline = Pipeline(scenario.rig(recording.rig), keeping_journals())
+    ask(pipeline, scenario.records(recording.records), recording.exposures_ns)
+    return Run(pipeline, session_answers(pipeline, recording.exposures_ns))
+
+
+def keeping_journals() -> PipelineParams:
+    """Parameters of a pipeline that remembers all that its filters have accepted."""
+    people = PeopleParams()
+    return PipelineParams(people=replace(people, filter=replace(people.filter, keeps_journal=True)))
+
+
+def session_answers(pipeline: Pipeline, times_ns: Int64) -> list[People]:
+    """Everyone who is still known, at each time [T], in the light of all that was measured before and after."""
+    outputs = Outputs(pipeline.params.output)
+    by_time: dict[int, list[tuple[int, State]]] = {}
+    for person in pipeline.bank.people:
+        p = person.filter.params
+        updater = Updater(p.update, p.anatomy, errors_of(person.filter.imus), p.contact)
+        track = Track(person.identity, person.filter.start, tuple(person.filter.journal or ()))
+        for state in smooth_track(track, p, updater, times_ns):
+            by_time.setdefault(state.time_ns, []).append((person.identity, state.copy()))
+    answers = []
+    for time_ns in sorted(by_time):
+        identities, states = zip(*by_time[time_ns], strict=True)
+        answers.append(outputs.record(identities, states, time_ns, time_ns))
+    return answers
 
 
 def run_live(recording: Recording, scenario: Scenario, params: PipelineParams | None = None) -> Run:
@@ -495,13 +539,22 @@ def errors(recording: Recording, scenario: Scenario, trace: Trace) -> Errors:
     )
 
 
-def measured(clip: str, seconds: float, scenarios: Sequence[str], *, live: bool = False) -> list[Errors]:
+RUNS: dict[str, Callable[[Recording, Scenario], Run]] = {
+    "causal": run,
+    "lag": lambda recording, scenario: run(recording, scenario, answer=lagged),
+    "session": run_session,
+    "live": run_live,
+}
+"""What is asked for. ``live`` are the answers as they are published, in the order of arrival, by their own stamps."""
+
+
+def measured(clip: str, seconds: float, scenarios: Sequence[str], answers: str = "causal") -> list[Errors]:
     """Errors of several scenarios on one clip: what one process of a benchmark does."""
     recording = clip_recording(clip, seconds)
     result = []
     for name in scenarios:
         scenario = SCENARIOS[name]
-        done = run_live(recording, scenario) if live else run(recording, scenario)
+        done = RUNS[answers](recording, scenario)
         result.append(errors(recording, scenario, done.trace()))
     return result
 
