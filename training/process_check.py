@@ -7,7 +7,7 @@ shared between the joints above it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy as np
 from fusion.body.kinematics import TABLES, body_forward, rotation_jacobian
 from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES, SEGMENT, SEGMENTS
 from fusion.records import Float64
+from training.clips import FIT_ACTIVITIES
 from training.motion_model import MotionModel, errors, noise
-from training.process_fit import CORRELATION_HORIZON_S, HORIZONS_S, MOVED
-from training.tracks import GROUPS, Track, bare, steps
+from training.process_fit import CORRELATION_HORIZON_S, HORIZONS_S, MOVED, MotionFit, fit_correlation, shrunk
+from training.tracks import GROUPS, Track, bare, steps, way
 
 _INSIDE_95 = 1.959964
 _STRIDE = 4
@@ -111,6 +112,24 @@ def scores_by_group(model: MotionModel, tracks: Mapping[str, Track]) -> dict[str
     }
 
 
+def pose_score(fitted: MotionFit, tracks: Mapping[str, Track]) -> dict[str, float]:
+    """How poses lie in the prior: normalised square, and what its correlation gains, nats per coordinate and moment.
+
+    Counted are the joints that the clips move; every clip counts the same.
+    """
+    chosen = MOVED & np.isfinite(fitted.pose_std)
+    correlation = fitted.pose_correlation[np.ix_(chosen, chosen)]
+    squares, gains = [], []
+    for track in tracks.values():
+        poses = track.coordinates[track.usable]
+        away = way(np.broadcast_to(fitted.model.rest, poses.shape), poses)[:, chosen] / fitted.pose_std[chosen]
+        whole = np.einsum("ni,ni->n", away, np.linalg.solve(correlation, away.T).T)
+        squares.append((away**2).mean())
+        gain = (away**2).sum(axis=1) - whole - np.linalg.slogdet(correlation)[1]
+        gains.append(0.5 * gain.mean() / away.shape[1])
+    return {"normalised_square": float(np.mean(squares)), "correlation_gain_nats": float(np.mean(gains))}
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What gyroscopes tell of a joint's rate, 0.1 s after all was known: root mean square errors in rad/s."""
@@ -123,6 +142,8 @@ class Share:
     """After, with independent noise."""
     correlated: float
     """After, with correlated noise."""
+    ratio: float
+    """Correlated to independent, geometric mean over clips and sides: every clip counts the same, brisk or not."""
 
 
 SHARES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -169,7 +190,8 @@ def _share(model: MotionModel, surprise: list[tuple[Float64, Float64]], wanted: 
                 row.append(float(((wrong[:, columns] - guess) ** 2).mean()))
             squares.append(row)
     without, independent, correlated = np.sqrt(np.mean(squares, axis=0))
-    return Share(wanted, worn, float(without), float(independent), float(correlated))
+    ratios = [0.5 * np.log(row[2] / row[1]) for row in squares if row[1] > 0.0]
+    return Share(wanted, worn, float(without), float(independent), float(correlated), float(np.exp(np.mean(ratios))))
 
 
 def _angular_jacobians(coordinates: Float64, lengths_m: Float64) -> Float64:
@@ -181,3 +203,35 @@ def _angular_jacobians(coordinates: Float64, lengths_m: Float64) -> Float64:
         for segment in range(SEGMENTS):
             rotation_jacobian(TABLES, axes, segment, out[n, segment])
     return out
+
+
+def left_out_gains(tracks: Mapping[str, Track], model: MotionModel, shrinkages: Sequence[float]) -> dict[float, float]:
+    """What a correlation gains over none for activities that its fit leaves out, nats per coordinate and moment.
+
+    Judged is the direction of the errors, whose size differs between activities: the likelihood of the angular
+    central Gaussian distribution (Tyler 1987, "Statistical analysis for the angular central Gaussian distribution on
+    the sphere", eq. 1).
+    """
+    chosen = MOVED & ~np.isin(COORDINATE_NAMES, ("root_px", "root_py"))
+    scale = np.sqrt(np.diag(noise(model, CORRELATION_HORIZON_S).rate)[chosen])
+    gains: dict[float, list[float]] = {amount: [] for amount in shrinkages}
+    for names in FIT_ACTIVITIES.values():
+        found = []
+        for name in names:
+            wrong = errors(model, steps(tracks[name], CORRELATION_HORIZON_S), CORRELATION_HORIZON_S)[1][::_STRIDE]
+            found.append(wrong[:, chosen] / scale)
+        judged = np.concatenate(found)
+        # A coordinate that stands quite still has no direction.
+        judged = judged[(np.abs(judged) > 1e-9).all(axis=1)]
+        others = {name: track for name, track in tracks.items() if name not in names}
+        plain = fit_correlation(others, model, shrinkage=0.0)[np.ix_(chosen, chosen)]
+        for amount in shrinkages:
+            gains[amount].append(_direction_gain(judged, shrunk(plain, amount)))
+    return {amount: float(np.mean(values)) for amount, values in gains.items()}
+
+
+def _direction_gain(values: Float64, correlation: Float64) -> float:
+    size = values.shape[1]
+    distance = np.einsum("ni,ni->n", values, np.linalg.solve(correlation, values.T).T)
+    against = (values**2).sum(axis=1)
+    return float(-0.5 * np.linalg.slogdet(correlation)[1] / size - 0.5 * np.log(distance / against).mean())

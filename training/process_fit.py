@@ -45,9 +45,9 @@ jumps, who is too unsure is a little noisier with one who walks."""
 _DECAY_RANGE_S = (0.02, 5.0)
 _RETURN_DEGREES = 2.0
 SCATTER_DEGREES = 3.0
-SHRINKAGE = 0.1
-"""Of 0, 0.05, 0.1, 0.2 and 0.4, judged by leaving each activity out in turn: 0.2 tells the direction of the errors best
-(0.1 nearly so), 0 shares a leg's rate between hip and knee best."""
+SHRINKAGE = 0.2
+"""Part of the identity in the correlation: the best of 0, 0.05, 0.1, 0.2 and 0.4 for activities that were left out
+(``training.process --leave-out``)."""
 _POSE_SHRINKAGE = 0.05
 _POSE_STRIDE = 12
 _CORRELATION_STRIDE = 3
@@ -329,4 +329,4 @@ def fit_correlation(
     found = scatter_correlation(values / scale, np.concatenate(weights), degrees)
     correlation = np.eye(COORDINATES)
     correlation[np.ix_(used, used)] = shrunk(found, shrinkage)
-    return symmetric(correlation)
+    return symmetric(0.5 * (correlation + correlation.T))
