@@ -167,7 +167,7 @@ def _free_axes(tables: BodyTables, coordinates: Float64, s: int, quaternion: Flo
             axes[k, i] = share * world[i]
 
 
-@njit(cache=True)
+@njit(cache=True, inline="always")
 def point_jacobian(
     tables: BodyTables,
     lengths_m: Float64,

@@ -129,7 +129,7 @@ class Workspace(NamedTuple):
     step: Float64
     """[n] total correction from the prior."""
     previous: Float64
-    """[n]."""
+    """[n]; scratch at first."""
     nominal: Float64
     """[n] linearisation point."""
 
@@ -177,21 +177,25 @@ def linearise(tables: BodyTables, nominal: Float64, body: Body, system: System) 
 def _pack(system: System, covariance: Float64, work: Workspace) -> None:
     """Find the columns that each feature touches, and order all that take part."""
     n = covariance.shape[0]
+    size_of = work.previous
     for c in range(n):
         work.place[c] = 0
     for f in range(system.filled[0]):
+        for c in range(n):
+            size_of[c] = abs(system.jacobian[f, 0, c])
+        for i in range(1, system.size[f]):
+            for c in range(n):
+                size_of[c] += abs(system.jacobian[f, i, c])
         width = 0
         for c in range(n):
-            touched = False
-            for i in range(system.size[f]):
-                touched = touched or system.jacobian[f, i, c] != 0.0
             # What has no variance is known, and takes no part.
-            if touched and covariance[c, c] > 0.0:
-                for i in range(system.size[f]):
-                    work.packed[f, i, width] = system.jacobian[f, i, c]
+            if size_of[c] > 0.0 and covariance[c, c] > 0.0:
                 work.columns[f, width] = c
                 work.place[c] = 1
                 width += 1
+        for i in range(system.size[f]):
+            for k in range(width):
+                work.packed[f, i, k] = system.jacobian[f, i, work.columns[f, k]]
         work.width[f] = width
     place = 0
     for part in (1, 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ class PlacedLandmarks(NamedTuple):
     length: Int64
 
 
+@lru_cache(maxsize=64)
 def placed_landmarks(placed: Attachments) -> PlacedLandmarks:
     """The arrays of a landmark set on the body."""
     return PlacedLandmarks(placed.identity, placed.segment, placed.unit_offset, placed.length)
