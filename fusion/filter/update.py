@@ -19,7 +19,8 @@ Outliers are weighed by the likelihood of a Student-t, w = (nu + d) / (nu + e^2)
 re-weighted at each iteration (Lange, Little, Taylor, "Robust statistical
 modeling using the t distribution", JASA 84, 1989). The first weights use the
 innovation's own covariance, so that a prior that is merely unsure does not make
-an outlier of a good measurement; beyond ``gate`` an observation is left out.
+an outlier of a good measurement; beyond ``gate`` an observation is left out of that
+iteration (a later one weighs it by its residual).
 Landmarks are not, where most of them are beyond it: then it is the prior that is
 wrong.
 
@@ -674,12 +675,12 @@ _SQUARE_CAP = 10.0
 
 
 @njit(cache=True)
-def innovation_scale(system: System, group: int) -> tuple[float, int, int]:
+def innovation_scale(system: System, group: int, gate: float) -> tuple[float, int, int]:
     """How a group's innovations compare with what was claimed.
 
     Returns:
         Their robust mean square over its expectation (1 where the claim is right; NaN
-        without any), how many observations there were, and how many were left out.
+        without any), how many observations there were, and how many were beyond the gate.
     """
     count, gated, total = 0, 0, 0.0
     ratios = system.sorted
@@ -689,7 +690,7 @@ def innovation_scale(system: System, group: int) -> tuple[float, int, int]:
         m = system.components[o]
         ratio = system.squared[o] / _MEDIANS[m - 1]
         total += min(system.squared[o] / m, _SQUARE_CAP)
-        gated += system.weight[o] <= _WEIGHT_FLOOR
+        gated += system.squared[o] > gate * gate
         place = count
         while place > 0 and ratios[place - 1] > ratio:
             ratios[place] = ratios[place - 1]
@@ -789,7 +790,7 @@ class Updater:
     def tallies(self, measurements: Sequence[Measurement]) -> list[Tally]:
         """How the innovations of the last update compare with what its measurements claim."""
         return [
-            Tally(measurement.source, *innovation_scale(self.system, group))
+            Tally(measurement.source, *innovation_scale(self.system, group, self.params.gate))
             for group, measurement in enumerate(measurements)
         ]
 
