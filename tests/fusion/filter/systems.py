@@ -8,14 +8,38 @@ from dataclasses import dataclass
 import numpy as np
 
 from fusion.body.kinematics import TABLES
+from fusion.body.limits import resting_coordinates
+from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES
 from fusion.filter.measurements.anatomy import AnatomyParams, anatomy_rows, make_anatomy
+from fusion.filter.process import Process
 from fusion.filter.state import POSE, State, retract
 from fusion.filter.system import Body, Measurement, System, add_feature, add_observation, make_body, make_system
 from fusion.filter.update import UpdateParams, linearise
 from fusion.records import Float64, Int64
+from tests.fusion.body.twin import ROTATION_VECTORS
 
 LEFT_OUT = 1e-50
 """A smaller weight is none."""
+TURNS = [COORDINATE[name] for name in COORDINATE_NAMES if name in ROTATION_VECTORS and name.endswith("x")]
+"""First coordinate of each rotation that is perturbed on the right."""
+
+
+def any_process(seed: int) -> Process:
+    """A process in which everything differs: decays, rests, and accelerations that go together."""
+    random = np.random.default_rng(seed)
+    mixed = np.eye(COORDINATES) + 0.3 * random.normal(size=(COORDINATES, COORDINATES))
+    rest_rate = random.uniform(0.0, 3.0, COORDINATES)
+    rest_rate[:6] = 0.0
+    for first in TURNS[1:]:
+        rest_rate[first : first + 3] = rest_rate[first]
+    rest_rate[TURNS[1] : TURNS[1] + 3] = 0.0
+    return Process(
+        density=4.0 * mixed @ mixed.T,
+        rest_rate=rest_rate,
+        rest=resting_coordinates() + 0.2 * random.normal(size=COORDINATES),
+        decay_s=random.uniform(0.1, 2.0, COORDINATES),
+        walk=random.uniform(1e-6, 1e-3, 7),
+    )
 
 
 class LimitsAndRest:

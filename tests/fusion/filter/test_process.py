@@ -36,7 +36,7 @@ from fusion.filter.state import (
 )
 from fusion.maths import quaternion
 from fusion.records import Float64
-from tests.fusion.body.twin import ROTATION_VECTORS
+from tests.fusion.filter.systems import TURNS, any_process
 from tests.fusion.numeric import central_difference, right_jacobian
 from tests.fusion.scenes import (
     joints_of,
@@ -54,28 +54,6 @@ from tests.fusion.scenes import (
 PARAMS = ProcessParams()
 PROCESS = make_process(PARAMS)
 STEPS_S = (1e-6, 0.01, 0.0333, MAX_STEP_S)
-TURNS = [COORDINATE[name] for name in COORDINATE_NAMES if name in ROTATION_VECTORS and name.endswith("x")]
-"""First coordinate of each rotation that is perturbed on the right."""
-
-
-def any_process(seed: int) -> Process:
-    """A process in which everything differs: decays, rests, and accelerations that go together."""
-    random = np.random.default_rng(seed)
-    mixed = np.eye(COORDINATES) + 0.3 * random.normal(size=(COORDINATES, COORDINATES))
-    rest_rate = random.uniform(0.0, 3.0, COORDINATES)
-    rest_rate[:6] = 0.0
-    for first in TURNS[1:]:
-        rest_rate[first : first + 3] = rest_rate[first]
-    rest_rate[TURNS[1] : TURNS[1] + 3] = 0.0
-    return Process(
-        density=4.0 * mixed @ mixed.T,
-        rest_rate=rest_rate,
-        rest=resting_coordinates() + 0.2 * random.normal(size=COORDINATES),
-        decay_s=random.uniform(0.1, 2.0, COORDINATES),
-        walk=random.uniform(1e-6, 1e-3, 7),
-    )
-
-
 PROCESSES = {"as it is": PROCESS, "any": any_process(1)}
 
 
