@@ -23,6 +23,7 @@ from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeas
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import BODY_ERRORS, NEVER_NS, POSE, State, errors_of, retract_into, with_imus
 from fusion.filter.system import Measurement
+from fusion.filter.tracks import Track
 from fusion.filter.update import Updater
 from fusion.maths.camera import CameraArrays, camera_arrays, project_points
 from fusion.records import Float64, Int64, Landmarks2D, Landmarks3D
@@ -88,6 +89,8 @@ class People:
         self.rig = rig
         self.params = params
         self.people: list[Person] = []
+        self.ended: list[Track] = []
+        """Of those who are gone or were started anew, where journals are kept; who reads them may take them away."""
         self.counters: dict[str, int] = {
             "births": 0,
             "returns": 0,
@@ -225,7 +228,12 @@ class People:
         death_ns, lost_ns = (int(limit * NS_PER_S) for limit in (self.params.death_s, self.params.lost_s))
         gone = [p for p in self.people if p.missed_ns > death_ns or time_ns - p.filter.newest_ns > lost_ns]
         self.counters["deaths"] += len(gone)
+        self.ended += _tracks(gone)
         self.people = [person for person in self.people if person not in gone]
+
+    def tracks(self) -> list[Track]:
+        """What every filter was given, of the gone and of the living, by their starts; empty without journals."""
+        return sorted([*self.ended, *_tracks(self.people)], key=lambda track: track.start.time_ns)
 
     def _count_misses(self, time_ns: int, found: list[Person]) -> None:
         """Time in which landmarks came in counts against those who are not among them."""
@@ -397,6 +405,7 @@ class People:
         """A known person, seen again elsewhere: a new start of the same body."""
         before = person.filter.state
         state.born_ns, state.landmark_noise = before.born_ns, before.landmark_noise
+        self.ended += _tracks([person])
         person.filter = self._filter(state, person.wears_imus)
         person.missed_ns = 0
         self.counters["returns"] += 1
@@ -409,6 +418,15 @@ _RETRY_STEP_NS = 20_000_000
 """After each failure to find a birth the next attempt waits longer by this,"""
 _RETRY_MAX_NS = 500_000_000
 """but no longer than this."""
+
+
+def _tracks(people: list[Person]) -> list[Track]:
+    """What their filters were given, where it is kept."""
+    return [
+        Track(person.identity, person.filter.start, tuple(person.filter.journal))
+        for person in people
+        if person.filter.journal is not None
+    ]
 
 
 def _unseen_s(person: Person, time_ns: int) -> float:

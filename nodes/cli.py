@@ -39,6 +39,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("demo", "nodes.commands.demo", "run the simulated lab and say how well it was followed"),
     Command("record", "nodes.commands.record", "run a graph and record it"),
     Command("replay", "nodes.commands.replay", "publish a recorded session again, through a graph if one is given"),
+    Command("smooth", "nodes.commands.smooth", "smooth a recorded session as a whole"),
     Command("view", "nodes.commands.view", "look at a running graph"),
     Command("session", "nodes.commands.session", "look at, cut or repair a session file"),
     Command("calibrate", "nodes.commands.calibrate", "make or convert a profile"),

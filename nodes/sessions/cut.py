@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nodes.sessions.index import SessionError
@@ -41,8 +42,13 @@ def cut(source: Path, target: Path, start_s: float, end_s: float | None) -> int:
 
 
 def _facts(session: SessionReader, start_s: float, end_s: float | None) -> SessionFacts:
-    about = session.entry(SESSION_ENTRY)
     span = f"{start_s:g} s to {'the end' if end_s is None else f'{end_s:g} s'}"
+    return facts_from(session, {"cut_from": f"{session.path.name}, {span}"})
+
+
+def facts_from(session: SessionReader, origin: Mapping[str, str]) -> SessionFacts:
+    """What a session that is made of another one says about itself: what that one says, and where it is from."""
+    about = session.entry(SESSION_ENTRY)
     more = {key: value for key, value in about.items() if key not in _OWN_ENTRIES}
     recorded = {"recorded": about["started"]} if "started" in about else {}
     return SessionFacts(
@@ -51,5 +57,5 @@ def _facts(session: SessionReader, start_s: float, end_s: float | None) -> Sessi
         graph_text=session.entry(GRAPH_ENTRY).get("text", ""),
         profile_name=session.entry(PROFILE_ENTRY).get("name", ""),
         profile_text=session.entry(PROFILE_ENTRY).get("text", ""),
-        more={**more, **recorded, "cut_from": f"{session.path.name}, {span}"},
+        more={**more, **recorded, **origin},
     )

@@ -75,7 +75,7 @@ def replay_graph(request: ReplayRequest) -> Iterator[ReplayGraph]:
             )
         overrides = _overrides(request, session, kept, skip)
         if session.profile_text and not _has_profile(request.graph):
-            path = _profile_file(session, stack)
+            path = profile_file(session, stack)
             problem = _profile_problem(path)
             if problem is None:
                 overrides["session"]["profile"] = str(path)
@@ -187,7 +187,8 @@ def _profile_problem(path: Path) -> str | None:
     return None
 
 
-def _profile_file(session: SessionReader, stack: ExitStack) -> Path:
+def profile_file(session: SessionReader, stack: ExitStack) -> Path:
+    """The profile that a session carries as a file that lives as long as the stack."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kinefuse-")))
     # The name stands in messages; the file is not trusted to choose a path.
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", session.entry(PROFILE_ENTRY).get("name", ""))[-MAX_NAME:].lstrip(".")
