@@ -9,13 +9,13 @@ order give the same bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
 from fusion.body.skeleton import SEGMENT
-from fusion.estimators.inertial.orientation import OrientationFilter
+from fusion.estimators.inertial.orientation import OrientationCounts, OrientationFilter
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
 from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.estimators.radar.trunk import trunk_cluster
@@ -183,6 +183,19 @@ class Pipeline:
                 if known.understated:
                     found[source] = max(found.get(source, 0.0), known.claimed_ratio)
         return found
+
+    def inertial_counts(self) -> dict[str, int]:
+        """What was not as it should be with the inertial systems: ``OrientationCounts`` of all, added up.
+
+        ``no_period`` counts the systems whose sample period is not known: of theirs nothing but rates is used.
+        Empty where there is no inertial system.
+        """
+        filters = [wiring.filter for wiring in self._wired.values() if len(wiring.known)]
+        if not filters:
+            return {}
+        names = [item.name for item in fields(OrientationCounts)]
+        counts = {name: sum(int(getattr(each.counts, name)) for each in filters) for name in names}
+        return {**counts, "no_period": sum(each.period_s is None for each in filters)}
 
     def _record(self, place: Callable[[Person, State], State], time_ns: int, last: Record) -> PeopleRecord:
         """A record of everyone, each carried to a time by ``place``."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -81,7 +82,12 @@ def pipeline_params(params: Params) -> PipelineParams:
     return PipelineParams(people=replace(defaults, filter=person, max_people=params.max_people))
 
 
-def _rig(params: Params, profile: str | None) -> Rig:
+def rig_of(params: Params, profile: str | Path | None) -> Rig:
+    """The profile's rig, with what the node's keys say of the wearer.
+
+    Raises:
+        CalibrationError: if the profile cannot be read.
+    """
     from dataclasses import replace
 
     from calibration.profile import load_profile
@@ -99,7 +105,7 @@ def run(params: NodeParams, context: NodeContext) -> None:
     from fusion.rehearsal import rehearse
 
     assert isinstance(params, Params)
-    pipeline = Pipeline(_rig(params, context.session.profile), pipeline_params(params))
+    pipeline = Pipeline(rig_of(params, context.session.profile), pipeline_params(params))
     started = time.monotonic()
     context.log.info("compiling the filter's kernels (half a minute the first time, then from a cache)")
     rehearse()
@@ -174,6 +180,7 @@ def _report(pipeline: Pipeline, context: NodeContext, seen: dict[str, int]) -> N
     """Counters for health, and a line in the log the first time that something is refused or a source is wrong."""
     counters: Mapping[str, float] = {**pipeline.bank.counters, "people": len(pipeline.bank.people)}
     context.counters.update(counters)
+    context.counters.update({f"{_INERTIAL}{name}": count for name, count in pipeline.inertial_counts().items()})
     for reason, count in pipeline.refused.items():
         if reason not in seen:
             context.log.warning("refused: %s", reason)
@@ -190,7 +197,9 @@ def _report(pipeline: Pipeline, context: NodeContext, seen: dict[str, int]) -> N
         context.counters[f"{_UNDERSTATED}{source}"] = ratio
 
 
+_INERTIAL = "inertial/"
+"""Health counters of the orientation filters: what was missing, broken or out of order."""
 _UNDERSTATED = "understated/"
 """Health counters of sources whose errors are larger than they claim, with by how many times."""
 
-__all__ = ["Params", "SubjectParams", "pipeline_params", "run"]
+__all__ = ["Params", "SubjectParams", "pipeline_params", "rig_of", "run"]
