@@ -36,7 +36,7 @@ class OurFilter:
         params = FilterParams(lock_after_s=np.inf, lock_at_latest_s=np.inf)
         self._params = params
         self._learning = learning
-        self._updater = Updater(params.update, params.anatomy, contact=params.contact)
+        self.updater = Updater(params.update, params.anatomy, contact=params.contact)
         self._outputs = Outputs(OutputParams())
         self._scratch = empty_state()
         self._body = make_body()
@@ -47,9 +47,9 @@ class OurFilter:
         start = wide_state(frames.start, self._times[0], StartParams(), None, lengths)
         variance = np.full(frames.points_m.shape[1], 0.02**2)
         points = Landmarks3DMeasurement(self._times[0], "start", self._placed, frames.points_m[0], variance)
-        self._updater.apply(start, [points], START_ITERATIONS)
+        self.updater.apply(start, [points], START_ITERATIONS)
         self.start = start
-        self.filter = PersonFilter(params, self._updater, start)
+        self.filter = PersonFilter(params, self.updater, start)
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class OurFilter:
 
     def restart(self) -> None:
         """See ``Solver``."""
-        self.filter = PersonFilter(self._params, self._updater, self.start)
+        self.filter = PersonFilter(self._params, self.updater, self.start)
 
     def solve(self, frame: int) -> int:
         """See ``Solver``."""
