@@ -51,8 +51,8 @@ class PeopleParams:
     """Without any measurement at all a person is kept for so long: lost sensors come back."""
     alone_s: float = 0.3
     """One camera alone gives birth to whom it has shown for so long while no other was heard,"""
-    unshared_s: float = 2.0
-    """or for so long while no other saw anybody new."""
+    unshared_s: float = 1.0
+    """or for so long while no two views made a person."""
     score_floor: float = 0.1
     """A landmark's variance is divided by its score, but by no less than this."""
 
@@ -266,21 +266,24 @@ class People:
         ]
         waiting += fresh
         self._sights.note(index, bool(fresh), time_ns)
+        claimed: set[int] = set()
         in_several_views = len({candidate.camera_index for candidate in waiting}) > 1
-        if fresh and in_several_views and self._has_room(time_ns) and self._has_patience(time_ns):
+        patient = bool(fresh) and self._has_patience(time_ns)
+        if patient and in_several_views and self._has_room(time_ns):
             claimed = self._births_among(waiting, set_name, time_ns)
             waiting = [candidate for candidate in waiting if id(candidate) not in claimed]
             self._failures = 0 if claimed else self._failures + 1
             self._retry_ns = time_ns + min(self._failures * _RETRY_STEP_NS, _RETRY_MAX_NS)
-        if fresh and not in_several_views and self._shows_alone(index, time_ns) and self._has_room(time_ns):
-            waiting = [candidate for candidate in waiting if not self._born_from_view(candidate, set_name)]
+        if patient and not claimed and self._shows_alone(index, time_ns) and self._has_room(time_ns):
+            born = [candidate for candidate in fresh if self._born_from_view(candidate, set_name)]
+            waiting = [candidate for candidate in waiting if candidate not in born]
         self._candidates[set_name] = waiting
 
     def _shows_alone(self, index: int, time_ns: int) -> bool:
         """Whether one camera has shown somebody new for long enough without any other."""
         p, sights = self.params, self._sights
         needed_s = p.alone_s if sights.only(index, time_ns) else p.unshared_s
-        return sights.shown_s(index, time_ns) >= needed_s and self._has_patience(time_ns)
+        return sights.shown_s(index, time_ns) >= needed_s
 
     def _born_from_view(self, candidate: Candidate, set_name: str) -> bool:
         """Bear whom one picture shows."""

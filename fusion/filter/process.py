@@ -1,10 +1,13 @@
 """How a body moves between measurements: damped rates driven by white acceleration.
 
 Each coordinate's rate decays with its own time constant and is driven by white
-noise, so a joint that nobody measures comes to rest while its uncertainty
-grows. Source: Singer-like first-order models, Bar-Shalom et al., "Estimation
-with Applications to Tracking and Navigation", ch. 6.2.2 (discretised white-noise
-acceleration) with a decaying rate.
+noise, which is correlated between coordinates as people's joints are: so what a
+gyroscope on the shank sees is shared between hip and knee as it usually is. A
+joint that nobody measures comes to rest while its uncertainty grows. The numbers
+are fitted to motion capture (``docs/process.md``). Source: Singer-like
+first-order models, Bar-Shalom et al., "Estimation with Applications to Tracking
+and Navigation", ch. 6.2.2 (discretised white-noise acceleration) with a decaying
+rate.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ import numpy as np
 from numba import njit
 
 from fusion.body.kinematics import BALL, ROOT, TABLES, BodyTables
-from fusion.body.limits import resting_coordinates
-from fusion.body.skeleton import COORDINATE_NAMES
+from fusion.body.skeleton import COORDINATE
+from fusion.filter import motion_table
 from fusion.filter.measurements.imu_slots import ImuStateParams
 from fusion.filter.state import IMU_COLUMN, IMU_SIZE, RATE_COLUMN, State, retract_into
 from fusion.maths.kernels import conjugated, exponential, jacobian_coefficients, logarithm, multiplied
@@ -31,83 +34,26 @@ MAX_STEP_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class ProcessParams:
-    """Accelerations that drive the body and how fast rates decay.
+    """What is added to how people move on average (``fusion.filter.motion_table``)."""
 
-    An acceleration is the root mean square that a brisk person shows in that
-    coordinate; together with ``correlation_s``, over which it keeps its sign, it
-    makes the spectral density ``q = a^2 * correlation_s``.
-    """
-
-    root_m_s2: float = 2.5
-    root_rad_s2: float = 6.0
-    trunk_rad_s2: float = 5.0
-    neck_rad_s2: float = 9.0
-    girdle_rad_s2: float = 5.0
-    arm_rad_s2: float = 25.0
-    hand_rad_s2: float = 25.0
-    hip_rad_s2: float = 18.0
-    knee_rad_s2: float = 30.0
-    foot_rad_s2: float = 25.0
-    correlation_s: float = 0.1
-    decay_s: float = 0.3
-    """Time constant with which an unobserved rate dies out."""
+    briskness: float = 1.0
+    """Factor on the density of all accelerations: above 1 for sport, below for the slow."""
     spine_rest_s: float = 0.5
-    """Time constant with which an unobserved coordinate returns to rest. Hips and shoulders alone do not tell how
-    the trunk's bend is shared between pelvis and spine; of all answers the straighter spine is the likelier."""
+    """Time constant with which the spine straightens where nothing tells of it. Hips and shoulders alone do not tell
+    how the trunk's bend is shared between pelvis and spine; of all answers the straighter spine is the likelier."""
     neck_rest_s: float = 2.0
-    girdle_rest_s: float = 1.0
-    hand_rest_s: float = 2.0
-    toe_rest_s: float = 0.1
     imus: ImuStateParams = field(default_factory=ImuStateParams)
     """How the slow states of IMUs walk."""
 
 
-_GROUPS: tuple[tuple[str, str], ...] = (
-    ("root_p", "root_m_s2"),
-    ("root_r", "root_rad_s2"),
-    ("spine", "trunk_rad_s2"),
-    ("neck", "neck_rad_s2"),
-    ("shoulder", "girdle_rad_s2"),
-    ("arm", "arm_rad_s2"),
-    ("elbow", "arm_rad_s2"),
-    ("forearm", "hand_rad_s2"),
-    ("wrist", "hand_rad_s2"),
-    ("hip", "hip_rad_s2"),
-    ("knee", "knee_rad_s2"),
-    ("ankle", "foot_rad_s2"),
-    ("toe", "foot_rad_s2"),
-)
-
-
-def spectral_densities(params: ProcessParams) -> Float64:
-    """White-acceleration density [44] of each coordinate, unit^2/s^3."""
-    out = np.empty(len(COORDINATE_NAMES))
-    for index, name in enumerate(COORDINATE_NAMES):
-        bare = name.removeprefix("left_").removeprefix("right_")
-        attribute = next(field for prefix, field in _GROUPS if bare.startswith(prefix))
-        out[index] = getattr(params, attribute) ** 2 * params.correlation_s
-    return out
-
-
-_REST: tuple[tuple[str, str], ...] = (
-    ("spine", "spine_rest_s"),
-    ("neck", "neck_rest_s"),
-    ("shoulder", "girdle_rest_s"),
-    ("forearm", "hand_rest_s"),
-    ("wrist", "hand_rest_s"),
-    ("toe", "toe_rest_s"),
-)
-
-
-def rest_rates(params: ProcessParams) -> Float64:
-    """Rate [44] in 1/s at which each coordinate returns to rest; 0 for those that do not."""
-    out = np.zeros(len(COORDINATE_NAMES))
-    for index, name in enumerate(COORDINATE_NAMES):
-        bare = name.removeprefix("left_").removeprefix("right_")
-        for prefix, attribute in _REST:
-            if bare.startswith(prefix):
-                out[index] = 1.0 / getattr(params, attribute)
-    return out
+def _rest(params: ProcessParams) -> tuple[Float64, Float64]:
+    """Rates [44] in 1/s at which coordinates return to rest, and where to [44]."""
+    rates, rest = motion_table.REST_RATE.copy(), motion_table.REST.copy()
+    for prefix, time_s in (("spine_", params.spine_rest_s), ("neck_", params.neck_rest_s)):
+        for axis in "xyz":
+            column = COORDINATE[f"{prefix}{axis}"]
+            rates[column], rest[column] = 1.0 / time_s, 0.0
+    return rates, rest
 
 
 class Process(NamedTuple):
@@ -129,11 +75,13 @@ def make_process(params: ProcessParams) -> Process:
     """Arrays of a process."""
     slow = params.imus
     walk = (slow.mounting_walk,) * 3 + (slow.heading_walk,) + (slow.bias_walk,) * 3
+    rest_rate, rest = _rest(params)
+    root = np.sqrt(params.briskness * motion_table.DENSITY)
     return Process(
-        density=np.diag(spectral_densities(params)),
-        rest_rate=rest_rates(params),
-        rest=resting_coordinates(),
-        decay_s=np.full(len(COORDINATE_NAMES), params.decay_s),
+        density=np.outer(root, root) * motion_table.NOISE_CORRELATION,
+        rest_rate=rest_rate,
+        rest=rest,
+        decay_s=motion_table.DECAY_S.copy(),
         walk=np.array(walk) ** 2,
     )
 
