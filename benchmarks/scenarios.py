@@ -23,12 +23,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from fusion.body.catalog import landmark_set
 from fusion.body.skeleton import COORDINATE, COORDINATES, LENGTHS, SEGMENT_NAMES, SEGMENTS
+from fusion.filter.measurements.stature import stature_of
 from fusion.filter.outputs import Outputs
 from fusion.filter.state import State, errors_of
 from fusion.filter.tracks import Track, smooth_track
 from fusion.filter.update import Updater
 from fusion.maths import quaternion
-from fusion.filter.measurements.stature import stature_of
 from fusion.metrics import SETTLING_S
 from fusion.people import PeopleParams
 from fusion.pipeline import Pipeline, PipelineParams
