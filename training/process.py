@@ -15,6 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fusion.body.limits import resting_coordinates
 from training.clips import FIT, HELD_OUT
 from training.motion_table import render, rounded
@@ -34,11 +36,11 @@ def report(fitted: MotionFit, held_out: Mapping[str, Track]) -> dict[str, Any]:
     for group, columns in GROUPS.items():
         i = columns[-1]
         groups[group] = {
-            "density": model.density[i],
-            "decay_s": model.decay_s[i],
-            "rest_rate": model.return_rate[i],
-            "rest": model.rest[i],
-            "pose_std": fitted.pose_std[i],
+            "density": float(model.density[i]),
+            "decay_s": float(model.decay_s[i]),
+            "rest_rate": float(model.return_rate[i]),
+            "rest": float(model.rest[i]),
+            "pose_std": float(fitted.pose_std[i]) if np.isfinite(fitted.pose_std[i]) else None,
             "by_hand": group in FALLBACKS,
         }
     return {
@@ -64,7 +66,10 @@ def as_text(figures: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for group, row in figures["groups"].items():
-        cells = (f"{row[key]:.3g}" for key in ("density", "decay_s", "rest_rate", "rest", "pose_std"))
+        cells = (
+            "" if row[key] is None else f"{row[key]:.3g}"
+            for key in ("density", "decay_s", "rest_rate", "rest", "pose_std")
+        )
         lines.append(f"| {group} | {' | '.join(cells)} | {'yes' if row['by_hand'] else ''} |")
     lines += [
         "",

@@ -184,9 +184,10 @@ def _share(model: MotionModel, surprise: list[tuple[Float64, Float64]], wanted: 
             row = [float((wrong[:, columns] ** 2).mean())]
             for used in (uncorrelated(model), model):
                 s = noise(used, CORRELATION_HORIZON_S).rate
-                sj = np.einsum("dc,nrc->ndr", s[columns], j)
-                whole = np.einsum("nrc,cd,nqd->nrq", j, s, j) + _GYROSCOPE_RAD_S**2 * np.eye(j.shape[1])
-                guess = np.einsum("ndr,nr->nd", sj, np.linalg.solve(whole, seen[..., None])[..., 0])
+                js = j @ s
+                whole = js @ j.transpose(0, 2, 1) + _GYROSCOPE_RAD_S**2 * np.eye(j.shape[1])
+                weights = np.linalg.solve(whole, seen[..., None])
+                guess = (js[:, :, columns].transpose(0, 2, 1) @ weights)[..., 0]
                 row.append(float(((wrong[:, columns] - guess) ** 2).mean()))
             squares.append(row)
     without, independent, correlated = np.sqrt(np.mean(squares, axis=0))
@@ -217,7 +218,7 @@ def left_out_gains(tracks: Mapping[str, Track], model: MotionModel, shrinkages: 
     gains: dict[float, list[float]] = {amount: [] for amount in shrinkages}
     for names in FIT_ACTIVITIES.values():
         found = []
-        for name in names:
+        for name in sorted(set(names) & set(tracks)):
             wrong = errors(model, steps(tracks[name], CORRELATION_HORIZON_S), CORRELATION_HORIZON_S)[1][::_STRIDE]
             found.append(wrong[:, chosen] / scale)
         judged = np.concatenate(found)
