@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,6 +55,16 @@ class BirthParams:
     """Standard deviation of the place of somebody whom one camera has shown."""
 
 
+class Sight(NamedTuple):
+    """One detection in one picture, in the order of ``reprojection_cost``."""
+
+    pixels: Float64
+    """[K, 2], NaN where not to be used."""
+    scores: Float64
+    """[K], 0 where not to be used."""
+    camera: Camera
+
+
 class Births:
     """Fits new bodies. Holds scratch arrays only.
 
@@ -78,35 +90,26 @@ class Births:
         state = wide_state(coordinates, time_ns, self.params.start, self.subject.stature_m, lengths_m)
         variance = variance_m2 + self.params.sigma_m**2
         placed = catalog.attachments(set_name)
-        if not self._fits(state, Landmarks3DMeasurement(time_ns, "start", placed, points_m, variance)):
+        if not self._fits(state, [Landmarks3DMeasurement(time_ns, "start", placed, points_m, variance)]):
             return None
         misfits_m = np.linalg.norm(self.landmarks_of(state.nominal, set_name) - points_m, axis=1)
         return state if np.nanmedian(misfits_m) < self.params.misfit_m else None
 
-    def from_view(
-        self,
-        set_name: str,
-        pixels: Float64,
-        scores: Float64,
-        camera: Camera,
-        time_ns: int,
-        lengths_m: Float64 | None,
+    def from_views(
+        self, set_name: str, sights: Sequence[Sight], time_ns: int, lengths_m: Float64 | None
     ) -> State | None:
-        """A body that one picture shows: the likeliest of its readings; None where none is plausible."""
+        """A body that one picture shows, or several of one moment: the likeliest of their readings.
+
+        Each picture by itself proposes poses, with both depth branches of each bone; all pictures together
+        judge them. None where none is plausible.
+        """
         p, names = self.params, catalog.landmark_set(set_name)
-        placed = catalog.attachments(set_name)
+        measurements = [self._measurement(set_name, sight, time_ns) for sight in sights]
         scale = (self.subject.stature_m or REFERENCE_STATURE_M) / REFERENCE_STATURE_M
         expected = REFERENCE_LENGTHS_M * scale if lengths_m is None else lengths_m
-        measurement = Landmarks2DMeasurement(
-            time_ns,
-            camera_arrays(camera),
-            camera.height,
-            camera.name,
-            placed,
-            pixels,
-            placed.sigma_scale**2 / np.maximum(scores, p.one_view.min_score),
-            p.landmarks,
-        )
+
+        def misfit(state: State) -> float:
+            return sum(reprojection_cost(names, *sight, state, p.one_view) for sight in sights)
 
         def widen(coordinates: Float64) -> State:
             state = wide_state(coordinates, time_ns, p.start, self.subject.stature_m, lengths_m)
@@ -114,18 +117,30 @@ class Births:
             return state
 
         def fit(state: State) -> float:
-            if not self._fits(state, measurement):
-                return np.inf
-            return reprojection_cost(names, pixels, scores, camera, state, p.one_view)
+            return misfit(state) if self._fits(state, measurements) else np.inf
 
-        readings = candidates_from_view(names, pixels, scores, camera, expected, p.candidates, p.one_view)
+        each = max(1, p.candidates // len(sights))
+        readings = [
+            reading for sight in sights for reading in candidates_from_view(names, *sight, expected, each, p.one_view)
+        ]
         best = best_start(readings, widen, fit)
         if best is None:
             return None
-        state, _ = best
-        seen = int((scores >= p.one_view.min_score).sum())
-        cost = reprojection_cost(names, pixels, scores, camera, state, p.one_view)
-        return state if cost < p.view_cost * seen else None
+        seen = sum(int((sight.scores >= p.one_view.min_score).sum()) for sight in sights)
+        return best[0] if misfit(best[0]) < p.view_cost * seen else None
+
+    def _measurement(self, set_name: str, sight: Sight, time_ns: int) -> Landmarks2DMeasurement:
+        placed = catalog.attachments(set_name)
+        return Landmarks2DMeasurement(
+            time_ns,
+            camera_arrays(sight.camera),
+            sight.camera.height,
+            sight.camera.name,
+            placed,
+            sight.pixels,
+            placed.sigma_scale**2 / np.maximum(sight.scores, self.params.one_view.min_score),
+            self.params.landmarks,
+        )
 
     def from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> State:
         """A body whose segments [M] stand at the orientations [M, 4], somewhere.
@@ -143,9 +158,9 @@ class Births:
         landmark_points(TABLES, self._body, nominal, placed.segment, placed.unit_offset, placed.length, points)
         return points
 
-    def _fits(self, state: State, measurement: Measurement) -> bool:
+    def _fits(self, state: State, measurements: Sequence[Measurement]) -> bool:
         """Update a start until it settles; whether it is then a body."""
-        return self._updater.apply(state, [measurement], self.params.iterations) >= 0 and plausible(state)
+        return self._updater.apply(state, measurements, self.params.iterations) >= 0 and plausible(state)
 
 
 def plausible(state: State) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fusion.births import BirthParams, Births
+from fusion.births import BirthParams, Births, Sight
 from fusion.body import catalog
 from fusion.body.kinematics import TABLES
 from fusion.estimators.camera.association import (
@@ -287,11 +287,8 @@ class People:
 
     def _born_from_view(self, candidate: Candidate, set_name: str) -> bool:
         """Bear whom one picture shows."""
-        time_ns, camera = candidate.time_ns, self.rig.cameras[candidate.camera_index]
-
-        def start(lengths_m: Float64 | None) -> State | None:
-            return self._births.from_view(set_name, candidate.pixels, candidate.scores, camera, time_ns, lengths_m)
-
+        time_ns = candidate.time_ns
+        start = self._start_from_views(set_name, [candidate], time_ns)
         born = self._bear(start, None, time_ns) is not None
         self._failures = 0 if born else self._failures + 1
         self._retry_ns = time_ns + min(self._failures * _RETRY_STEP_NS, _RETRY_MAX_NS)
@@ -318,7 +315,21 @@ class People:
     def _born_from(self, birth: Birth, set_name: str, time_ns: int) -> bool:
         result = birth.triangulated
         newest = max(member.time_ns for member in birth.members)
-        return self._bear_at(set_name, result.points_m, result.sigmas_m**2, newest) is not None
+        if self._bear_at(set_name, result.points_m, result.sigmas_m**2, newest) is not None:
+            return True
+        # Hips or shoulders that only one view shows have no place in space; the pictures themselves still have a body.
+        near = self._nearest(result.points_m, set_name, newest)
+        if near is not None and _unseen_s(near, newest) <= self.params.unseen_s:
+            return False
+        start = self._start_from_views(set_name, birth.members, newest)
+        return self._bear(start, near, newest) is not None
+
+    def _start_from_views(
+        self, set_name: str, candidates: Sequence[Candidate], time_ns: int
+    ) -> Callable[[Float64 | None], State | None]:
+        """How to make a body of detections, given its lengths where they are known."""
+        sights = [Sight(c.pixels, c.scores, self.rig.cameras[c.camera_index]) for c in candidates]
+        return lambda lengths_m: self._births.from_views(set_name, sights, time_ns, lengths_m)
 
     def _nearest(self, points_m: Float64, set_name: str, time_ns: int) -> Person | None:
         """The known person whose landmarks are near these; None if nobody's are."""
