@@ -20,7 +20,13 @@ from fusion.filter.measurements.landmarks import (
 )
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
 from fusion.filter.start_inertial import inertial_state, with_body_heading
-from fusion.filter.start_one_view import OneViewParams, best_start, candidates_from_view, reprojection_cost
+from fusion.filter.start_one_view import (
+    OneViewParams,
+    best_start,
+    candidates_from_view,
+    one_view_state,
+    reprojection_cost,
+)
 from fusion.filter.state import LENGTH, State
 from fusion.filter.system import Measurement, make_body
 from fusion.filter.update import Updater
@@ -49,10 +55,8 @@ class BirthParams:
     """Landmarks that the fitted body misses by more than this (median) are not those of a body."""
     candidates: int = 6
     """So many readings of one picture are fitted."""
-    view_cost: float = 9.0
+    view_cost: float = 4.0
     """Mean cost of a landmark (``reprojection_cost``) from which a picture is not that of a body."""
-    depth_m: float = 0.6
-    """Standard deviation of the place of somebody whom one camera has shown."""
 
 
 class Sight(NamedTuple):
@@ -112,9 +116,15 @@ class Births:
             return sum(reprojection_cost(names, *sight, state, p.one_view) for sight in sights)
 
         def widen(coordinates: Float64) -> State:
-            state = wide_state(coordinates, time_ns, p.start, self.subject.stature_m, lengths_m)
-            state.covariance[:3, :3] = np.eye(3) * p.depth_m**2
-            return state
+            return one_view_state(
+                coordinates,
+                sights[0].camera,
+                time_ns,
+                p.start,
+                self.subject.stature_m,
+                lengths_m,
+                params=p.one_view,
+            )
 
         def fit(state: State) -> float:
             return misfit(state) if self._fits(state, measurements) else np.inf

@@ -36,11 +36,14 @@ MAX_STEP_S = 0.05
 class ProcessParams:
     """What is added to how people move on average (``fusion.filter.motion_table``)."""
 
-    briskness: float = 1.0
-    """Factor on the density of all accelerations: above 1 for sport, below for the slow."""
-    spine_rest_s: float = 0.5
-    """Time constant with which the spine straightens where nothing tells of it. Hips and shoulders alone do not tell
-    how the trunk's bend is shared between pelvis and spine; of all answers the straighter spine is the likelier."""
+    briskness: float = 1.5
+    """Factor on the density of all accelerations: lower for the slow, higher for sport."""
+    spine_rest_s: tuple[float, float, float] = (0.3, 2.7, 0.6)
+    """Time constants with which the spine's x, y and z return to rest where nothing tells of it. Hips and shoulders
+    alone do not tell how the trunk's bend is shared between pelvis and spine; with these the spine spreads as far as
+    it does on the clips (density * decay^2 / (2 rate) = std^2)."""
+    spine_bend_rad: float = 0.1
+    """Where its y, the bend forward, returns to."""
     neck_rest_s: float = 2.0
     imus: ImuStateParams = field(default_factory=ImuStateParams)
     """How the slow states of IMUs walk."""
@@ -49,10 +52,12 @@ class ProcessParams:
 def _rest(params: ProcessParams) -> tuple[Float64, Float64]:
     """Rates [44] in 1/s at which coordinates return to rest, and where to [44]."""
     rates, rest = motion_table.REST_RATE.copy(), motion_table.REST.copy()
-    for prefix, time_s in (("spine_", params.spine_rest_s), ("neck_", params.neck_rest_s)):
-        for axis in "xyz":
-            column = COORDINATE[f"{prefix}{axis}"]
+    times_s = {"spine": params.spine_rest_s, "neck": (params.neck_rest_s,) * 3}
+    for chain, chain_s in times_s.items():
+        for axis, time_s in zip("xyz", chain_s, strict=True):
+            column = COORDINATE[f"{chain}_{axis}"]
             rates[column], rest[column] = 1.0 / time_s, 0.0
+    rest[COORDINATE["spine_y"]] = params.spine_bend_rad
     return rates, rest
 
 
