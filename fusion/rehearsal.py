@@ -1,6 +1,12 @@
-"""A rehearsal before the first sample: every kernel of the pipeline compiled by a body that stands still."""
+"""A rehearsal before the first sample: every kernel of the pipeline compiled by bodies that stand still.
+
+Three pipelines of their own go through every way in which somebody is found and
+followed: seen by two cameras, by one, and by inertial sensors alone.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -14,6 +20,12 @@ from fusion.records import Float64, InertialSamples, Landmarks2D, Landmarks3D, R
 from fusion.rig import Camera, ImuMount, RadarMount, Rig
 
 _FRAME_NS = 10_000_000
+_SAMPLES = 130
+"""So many samples, a frame apart, let an orientation filter know its period and settle."""
+_ALONE = 40
+"""A camera that shows somebody for so many frames bears them alone."""
+_GRAVITY_M_S2 = 9.81
+_LAG_S, _AHEAD_S = 0.1, 0.05
 _SET = "coco_17"
 
 
@@ -34,70 +46,89 @@ def _facing(azimuth_rad: float, name: str) -> Camera:
     )
 
 
-def _records(rig: Rig, points_m: Float64) -> list[Record]:
-    """Every kind of record that the pipeline takes, of one standing body."""
-    records: list[Record] = []
-    for frame in range(3):
-        now = frame * _FRAME_NS
-        stamps = {"measured_ns": now, "received_ns": now}
-        for camera in rig.cameras:
-            pixels, _ = project(points_m, camera)
-            records.append(
-                Landmarks2D(
-                    **stamps,
-                    camera=camera.name,
-                    landmark_set=_SET,
-                    image_width=camera.width,
-                    image_height=camera.height,
-                    pixels=pixels[None].astype(np.float32),
-                    scores=np.ones((1, len(pixels)), dtype=np.float32),
-                )
-            )
-        zeros = np.zeros((1, 1, 3), dtype=np.float32)
-        records.append(
-            InertialSamples(
-                **stamps,
-                sensors=("pelvis",),
-                times_ns=np.array([now], dtype=np.int64),
-                specific_force_m_s2=zeros,
-                angular_rate_rad_s=zeros,
-                magnetic_field_ut=zeros,
-            )
-        )
-        near = np.tile(np.array([[0.0, 2.0, 0.3]], dtype=np.float32), (8, 1))
-        still = np.zeros(8, dtype=np.float32)
-        records.append(
-            RadarPoints(
-                **stamps, radar="radar", frame=frame, positions_m=near, radial_velocities_m_s=still, snrs_db=still
-            )
-        )
-        sigmas = np.full((1, len(points_m)), 0.01, dtype=np.float32)
-        records.append(
-            Landmarks3D(
-                **stamps,
-                source="rehearsal",
-                landmark_set=_SET,
-                positions_m=points_m[None].astype(np.float32),
-                sigmas_m=sigmas,
-            )
-        )
-    records.append(Tick(measured_ns=100 * _FRAME_NS, received_ns=100 * _FRAME_NS))
-    return records
+def _picture(camera: Camera, points_m: Float64, frame: int) -> Landmarks2D:
+    """What a camera sees of the body."""
+    pixels, _ = project(points_m, camera)
+    return Landmarks2D(
+        **_stamps(frame),
+        camera=camera.name,
+        landmark_set=_SET,
+        image_width=camera.width,
+        image_height=camera.height,
+        pixels=pixels[None].astype(np.float32),
+        scores=np.ones((1, len(pixels)), dtype=np.float32),
+    )
+
+
+def _samples(frame: int) -> InertialSamples:
+    """A sensor on the pelvis that has not moved for many frames."""
+    shape = (_SAMPLES, 1, 3)
+    still = np.zeros(shape, dtype=np.float32)
+    return InertialSamples(
+        **_stamps(frame),
+        sensors=("pelvis",),
+        times_ns=np.arange(frame - _SAMPLES + 1, frame + 1, dtype=np.int64) * _FRAME_NS,
+        specific_force_m_s2=still + np.array([0.0, 0.0, _GRAVITY_M_S2], dtype=np.float32),
+        angular_rate_rad_s=still,
+        magnetic_field_ut=still,
+    )
+
+
+def _radar_points(frame: int) -> RadarPoints:
+    """Some points on the trunk."""
+    near = np.tile(np.array([[0.0, 2.0, 0.3]], dtype=np.float32), (8, 1))
+    still = np.zeros(8, dtype=np.float32)
+    return RadarPoints(
+        **_stamps(frame), radar="radar", frame=frame, positions_m=near, radial_velocities_m_s=still, snrs_db=still
+    )
+
+
+def _world_points(points_m: Float64, frame: int) -> Landmarks3D:
+    """The body's landmarks in the world."""
+    sigmas = np.full((1, len(points_m)), 0.01, dtype=np.float32)
+    positions = points_m[None].astype(np.float32)
+    return Landmarks3D(**_stamps(frame), source="rehearsal", landmark_set=_SET, positions_m=positions, sigmas_m=sigmas)
+
+
+def _stamps(frame: int) -> dict[str, int]:
+    return {"measured_ns": frame * _FRAME_NS, "received_ns": frame * _FRAME_NS}
+
+
+def _seen_by_all(rig: Rig, points_m: Float64) -> Iterator[Record]:
+    """Every kind of record, of one standing body."""
+    for frame in (0, 1, 2):
+        yield from (_picture(camera, points_m, frame) for camera in rig.cameras)
+        yield _radar_points(frame)
+        yield _world_points(points_m, frame)
+    newest = 2 + _SAMPLES
+    yield _samples(newest)
+    yield from (_picture(camera, points_m, newest) for camera in rig.cameras)
+    yield Tick(**_stamps(newest + 100))
+
+
+def _played(rig: Rig, records: Iterable[Record]) -> int:
+    """How many people a new pipeline publishes at the end, in all the ways that it can."""
+    pipeline = Pipeline(rig)
+    count = 0
+    for record in records:
+        if pipeline.take(record):
+            count = len(pipeline.people(record).ids)
+            pipeline.smoothed(_LAG_S, record)
+            pipeline.predicted(_AHEAD_S, record)
+            pipeline.innovations(record)
+    return count
 
 
 def rehearse() -> int:
-    """Run a pipeline of its own through every kind of record.
+    """Run pipelines through every kind of record.
 
     Returns:
-        How many people it published at the end (one, unless something is broken).
+        The fewest people that one of them published at the end (one, unless something is broken).
     """
     radar = RadarMount(name="radar", r_world_from_radar=np.eye(3), position_world_m=np.array([0.0, -2.0, 0.0]))
     rig = Rig(cameras=(_facing(0.0, "a"), _facing(1.2, "b")), imus=(ImuMount(segment="pelvis"),), radars=(radar,))
     positions, quaternions = forward_kinematics(resting_coordinates(), REFERENCE_LENGTHS_M)
     points = catalog.landmark_positions(_SET, positions, quaternions, REFERENCE_LENGTHS_M)
-    pipeline = Pipeline(rig)
-    published = 0
-    for record in _records(rig, points):
-        people = pipeline.step(record)
-        published = len(people.ids) if people is not None else published
-    return published
+    seen_by_one = (_picture(rig.cameras[0], points, frame) for frame in range(_ALONE))
+    worn = (_samples(_SAMPLES), _samples(2 * _SAMPLES), Tick(**_stamps(3 * _SAMPLES)))
+    return min(_played(rig, records) for records in (_seen_by_all(rig, points), seen_by_one, worn))
