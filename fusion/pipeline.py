@@ -208,9 +208,9 @@ class Pipeline:
         return {imus: empty_state(imus) for imus in (0, len(self.rig.imus))}
 
     def _silent(self, record: Record) -> bool:
-        """Whether nothing has been published for a while before this record."""
+        """Whether nothing has been published for a while before this record, or nothing yet of who is there."""
         if self._published_ns is None:
-            return False
+            return bool(self.bank.people)
         return record.measured_ns - self._published_ns >= int(self.params.silence_s * NS_PER_S)
 
     def _landmarks(self, record: Landmarks2D | Landmarks3D) -> bool:
