@@ -28,7 +28,8 @@ come triangulated, nothing is predicted, no covariance is made. All know the wea
 
 ``ratio_to_fastest_ik`` is our time over that of the fastest *converged* configuration of any tool, lean ones too;
 ``ratio_to_fastest_api`` leaves the lean ones out, and ``ratio_to_fewest_steps`` is over the fastest of all
-configurations whose mean distance is within 0.1 mm of the converged one, which nobody knows beforehand.
+configurations whose mean distance is within 0.1 mm of the converged one, which nobody knows beforehand. The same
+with ``_least`` compare the lowest times, which a busy machine disturbs less.
 
 **The simulated lab** is 4 cameras at 30 Hz, 6 IMUs at 100 Hz and a radar at 20 Hz: its records in the order of
 arrival through the whole pipeline, the people asked for whenever they are due, as the fusion node does.
@@ -194,7 +195,7 @@ def _accuracy(solver: Solver, frames: Frames) -> tuple[float, float, float]:
 
 def ratios(figures: dict[str, Figure]) -> dict[str, Any]:
     """Our time over that of the fastest of several groups, each named."""
-    ours = figures["kinefuse"].us
+    ours = figures["kinefuse"]
     theirs = {name: figure for name, figure in figures.items() if not name.startswith("kinefuse")}
     converged = {name: f for name, f in theirs.items() if name.endswith("converged") or name.startswith("opensim")}
     groups = {
@@ -205,8 +206,9 @@ def ratios(figures: dict[str, Figure]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for group, members in groups.items():
         fastest = min(members, key=lambda name: members[name].us, default=None)
-        result[f"ratio_to_{group}"] = ours / members[fastest].us if fastest else None
         result[group] = fastest
+        result[f"ratio_to_{group}"] = ours.us / members[fastest].us if fastest else None
+        result[f"ratio_to_{group}_least"] = ours.us_min / members[fastest].us_min if fastest else None
     return result
 
 
@@ -400,7 +402,8 @@ def _print(result: dict[str, Any]) -> None:
         print(f"  {tool:28} {reason}")
     for group in ("fastest_ik", "fastest_api", "fewest_steps"):
         if result[group]:
-            print(f"ratio to {group}: {result[f'ratio_to_{group}']:.2f} ({result[group]})")
+            ratio, least = result[f"ratio_to_{group}"], result[f"ratio_to_{group}_least"]
+            print(f"ratio to {group}: {ratio:.2f}, of the lowest times {least:.2f} ({result[group]})")
     print("one update, us: " + ", ".join(f"{kind} {us:.0f}" for kind, us in result["updates_us"].items()))
     print(
         f"simulated lab: {result['lab_core_share']:.1%} of a core"
