@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 
 from fusion.body.kinematics import TABLES
-from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES
 from fusion.filter.process import (
     MAX_STEP_S,
     NS_PER_S,
     Process,
     ProcessParams,
+    advance_nominal,
     make_process,
     predict,
     predict_kernel,
-    rest_rates,
-    spectral_densities,
     step_error,
     steps_between,
     transition_rows,
@@ -90,7 +88,7 @@ def twin_transition(process: Process, nominal: Float64, step_s: float) -> Float6
     f[RATE, RATE] = np.diag(keep)
     for i in TURNS:
         turns, rates = slice(i, i + 3), slice(RATE_COLUMN + i, RATE_COLUMN + i + 3)
-        f[turns, turns] = quaternion.to_matrix(quaternion.from_rotvec(-error[turns])) * stay[i]
+        f[turns, turns] = quaternion.to_matrix(quaternion.from_rotvec(-error[turns])) * stay[turns]
         f[turns, rates] = right_jacobian(error[turns]) * reach[turns]
     return f
 
@@ -133,13 +131,19 @@ def test_the_transition_is_the_derivative_of_the_nominal(kind: str, step_s: floa
     process = PROCESSES[kind]
     nominal = random_state(np.random.default_rng(4), rate=6.0, imus=1).nominal
     size = len(nominal)
-    expected = twin_nominal(process, nominal, step_s)
+
+    def advanced(start: Float64) -> Float64:
+        end = start.copy()
+        advance_nominal(TABLES, end, process, step_s, np.empty(size))
+        return end
+
+    expected = advanced(nominal)
 
     def moved(column: int, by: float) -> Float64:
         error = np.zeros(size)
         error[column] = by
         out = np.empty(size)
-        difference_into(TABLES, expected, twin_nominal(process, retract(nominal, error), step_s), out)
+        difference_into(TABLES, expected, advanced(retract(nominal, error)), out)
         return out
 
     numeric = np.stack([central_difference(lambda h, c=c: moved(c, h)) for c in range(size)], axis=1)  # type: ignore[misc]
@@ -160,10 +164,10 @@ def test_noise_is_white_acceleration_over_the_step() -> None:
     expected = reach @ reach.T * step_s / parts
     state = resting_state(sigma=0.0)
     predict_kernel(TABLES, state.nominal, state.covariance, PROCESS, step_s, np.empty(len(state.nominal)))
-    density = spectral_densities(PARAMS)
-    for i in range(COORDINATES):
-        found = state.covariance[np.ix_([i, RATE_COLUMN + i], [i, RATE_COLUMN + i])]
-        np.testing.assert_allclose(found, density[i] * expected, rtol=1e-3)
+    parts_of = (POSE, RATE)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        found = state.covariance[parts_of[i], parts_of[j]]
+        np.testing.assert_allclose(found, PROCESS.density * expected[i, j], rtol=1e-3, atol=1e-12)
 
 
 # --- What follows from it -------------------------------------------------------------------------
@@ -206,44 +210,76 @@ def test_there_is_no_way_back() -> None:
 
 
 def test_rates_decay_and_the_way_they_lead_is_finite() -> None:
+    process = PROCESS._replace(rest_rate=np.zeros(COORDINATES))
     state = resting_state()
     knee, root = COORDINATE["left_knee_flexion"], COORDINATE["root_px"]
     state.rates[[knee, root]] = 2.0, 1.0
     at_start = state.coordinates.copy()
-    predict(state, PROCESS, int(PARAMS.decay_s * NS_PER_S))
+    predict(state, process, int(process.decay_s[knee] * NS_PER_S))
     assert state.rates[knee] == pytest.approx(2.0 / np.e)
-    predict(state, PROCESS, int(20.0 * PARAMS.decay_s * NS_PER_S))
+    predict(state, process, int(20.0 * process.decay_s.max() * NS_PER_S))
     assert np.abs(state.rates).max() < 1e-7
-    assert state.coordinates[knee] - at_start[knee] == pytest.approx(2.0 * PARAMS.decay_s, rel=1e-6)
-    assert state.coordinates[root] == pytest.approx(1.0 * PARAMS.decay_s, rel=1e-6)
+    assert state.coordinates[knee] - at_start[knee] == pytest.approx(2.0 * process.decay_s[knee], rel=1e-6)
+    assert state.coordinates[root] == pytest.approx(1.0 * process.decay_s[root], rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "time_constant_s"),
-    [("spine_y", PARAMS.spine_rest_s), ("neck_z", PARAMS.neck_rest_s), ("left_toe_extension", PARAMS.toe_rest_s),
-     ("right_shoulder_elevation", PARAMS.girdle_rest_s), ("left_wrist_flexion", PARAMS.hand_rest_s)],
-)  # fmt: skip
-def test_what_has_a_rest_returns_to_it(name: str, time_constant_s: float) -> None:
+HINGED = [i for i in range(6, COORDINATES) if not TABLES.turns[i]]
+
+
+@pytest.mark.parametrize("index", HINGED, ids=lambda i: COORDINATE_NAMES[i])
+def test_what_has_a_rest_returns_to_it_and_the_others_stay(index: int) -> None:
+    state, rate = resting_state(), PROCESS.rest_rate[index]
+    state.coordinates[index] = PROCESS.rest[index] + 0.5
+    predict(state, PROCESS, int(NS_PER_S))
+    assert state.coordinates[index] - PROCESS.rest[index] == pytest.approx(0.5 * np.exp(-rate), rel=1e-9)
+
+
+@pytest.mark.parametrize("first", TURNS[1:])
+def test_a_ball_returns_to_its_rest_by_the_shortest_way(first: int) -> None:
+    """With one rate for its three axes, which the parameters of a test give."""
+    rate = PROCESS.rest_rate.copy()
+    rate[first : first + 3] = 0.7
+    process = PROCESS._replace(rest_rate=rate)
+    rest = quaternion.from_rotvec(process.rest[first : first + 3])
+    away = np.array([0.3, -0.5, 0.2])
     state = resting_state()
-    index = COORDINATE[name]
-    rest = resting_coordinates()[index]
-    state.coordinates[index] = rest + 0.5
-    predict(state, PROCESS, int(time_constant_s * NS_PER_S))
-    assert state.coordinates[index] - rest == pytest.approx(0.5 / np.e, rel=1e-9)
+    state.coordinates[first : first + 3] = quaternion.to_rotvec(quaternion.multiply(rest, quaternion.from_rotvec(away)))
+    predict(state, process, int(NS_PER_S))
+    there = quaternion.from_rotvec(state.coordinates[first : first + 3])
+    left = quaternion.to_rotvec(quaternion.multiply(quaternion.conjugate(rest), there))
+    np.testing.assert_allclose(left, np.exp(-0.7) * away, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["root_px", "right_knee_flexion", "left_elbow_flexion", "left_ankle_dorsiflexion"])
-def test_the_others_stay_where_they_are(name: str) -> None:
-    state = resting_state()
-    state.coordinates[COORDINATE[name]] = 0.4
-    predict(state, PROCESS, 3 * int(NS_PER_S))
-    assert state.coordinates[COORDINATE[name]] == pytest.approx(0.4)
+def test_parameters_of_the_process() -> None:
+    """Spine and neck return as fast as they are told to; briskness is a factor on all noise."""
+    params = ProcessParams(briskness=3.0, spine_rest_s=(0.25, 2.0, 0.5), spine_bend_rad=0.2, neck_rest_s=4.0)
+    process = make_process(params)
+    np.testing.assert_allclose(process.density, PROCESS.density * (3.0 / PARAMS.briskness))
+    for part, times_s, rest in (("spine", (0.25, 2.0, 0.5), (0.0, 0.2, 0.0)), ("neck", (4.0,) * 3, (0.0,) * 3)):
+        columns = [COORDINATE[f"{part}_{axis}"] for axis in "xyz"]
+        np.testing.assert_allclose(process.rest_rate[columns], 1.0 / np.array(times_s))
+        np.testing.assert_array_equal(process.rest[columns], rest)
+    np.testing.assert_array_equal(PROCESS.rest_rate[:6], 0.0, "there is no place to return to")
+
+
+def test_the_process_can_be() -> None:
+    """Noise that some motion could have, the same for left and right; everything finite and nothing negative."""
+    np.testing.assert_array_equal(PROCESS.density, PROCESS.density.T)
+    eigenvalues = np.linalg.eigvalsh(PROCESS.density)
+    assert eigenvalues.min() > -1e-12 * eigenvalues.max()
+    for values in (PROCESS.density.diagonal(), PROCESS.decay_s):
+        assert (np.isfinite(values) & (values > 0.0)).all()
+    assert (PROCESS.rest_rate >= 0.0).all()
+    for name in (name for name in COORDINATE_NAMES if name.startswith("left_")):
+        left, right = COORDINATE[name], COORDINATE[name.replace("left_", "right_")]
+        for values in (PROCESS.density.diagonal(), PROCESS.decay_s, PROCESS.rest_rate, np.abs(PROCESS.rest)):
+            assert values[left] == pytest.approx(values[right])
 
 
 def test_uncertainty_grows_and_lengths_stay() -> None:
     state = random_state(np.random.default_rng(7), rate=1.0, sigma=0.02)
     lengths, told = state.nominal[LENGTH].copy(), state.covariance[LENGTH, LENGTH].copy()
-    without_rest = [i for i in range(COORDINATES) if rest_rates(PARAMS)[i] == 0.0]
+    without_rest = [i for i in range(COORDINATES) if PROCESS.rest_rate[i] == 0.0]
     # The trace: right-perturbed rotations share their variances among the three axes as the body turns.
     last = -np.inf
     for k in range(1, 30):
@@ -276,7 +312,7 @@ def test_a_body_that_moves_as_one_stays_rigid(seed: int) -> None:
     """Rates of the root alone: whatever path it takes, no joint turns within the body."""
     random = np.random.default_rng(seed)
     state = random_state(random)
-    state.nominal[POSE][6:] = resting_coordinates()[6:]
+    state.nominal[POSE][6:] = PROCESS.rest[6:]
     state.rates[:6], state.rates[6:] = random.normal(size=6), 0.0
     before = state.copy()
     for _ in range(20):
@@ -288,10 +324,10 @@ def test_a_body_that_moves_as_one_stays_rigid(seed: int) -> None:
 
 
 def test_a_turned_and_shifted_body_is_predicted_turned_and_shifted() -> None:
-    """The process knows of no place and no heading."""
+    """The process knows of no place and no heading, only of what is up."""
     random = np.random.default_rng(10)
     state = random_state(random, rate=3.0)
-    turn, shift = quaternion.from_rotvec(random.normal(size=3)), random.normal(size=3)
+    turn, shift = quaternion.from_rotvec([0.0, 0.0, random.normal()]), random.normal(size=3)
     moved = state.copy()
     moved.nominal[:3] = quaternion.rotate(turn, state.nominal[:3]) + shift
     moved.nominal[3:6] = quaternion.to_rotvec(quaternion.multiply(turn, quaternion.from_rotvec(state.nominal[3:6])))
@@ -308,17 +344,6 @@ def test_a_coordinate_that_rests_has_a_bounded_error() -> None:
     predict(state, PROCESS, 60 * int(NS_PER_S))
     toe = COORDINATE["left_toe_extension"]
     assert np.sqrt(state.covariance[toe, toe]) < np.radians(60.0)
-
-
-def test_densities_are_accelerations_that_persist() -> None:
-    densities = spectral_densities(PARAMS)
-    assert densities.shape == (COORDINATES,)
-    assert densities[COORDINATE["root_pz"]] == pytest.approx(PARAMS.root_m_s2**2 * PARAMS.correlation_s)
-    assert densities[COORDINATE["left_knee_flexion"]] == pytest.approx(PARAMS.knee_rad_s2**2 * PARAMS.correlation_s)
-    assert densities[COORDINATE["left_wrist_flexion"]] == pytest.approx(PARAMS.hand_rad_s2**2 * PARAMS.correlation_s)
-    for name in COORDINATE_NAMES:
-        if name.startswith("left_"):
-            assert densities[COORDINATE[name]] == densities[COORDINATE[name.replace("left_", "right_")]]
 
 
 @pytest.mark.parametrize("locked", [False, True])
