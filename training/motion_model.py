@@ -2,9 +2,9 @@
 
 Each rate decays and is driven by white noise, which is correlated between
 coordinates; each coordinate is the integral of its rate and may return slowly to
-a rest. ``docs/process.md`` derives it. Source: Bar-Shalom, Li and Kirubarajan,
-"Estimation with Applications to Tracking and Navigation", ch. 6.2 (white-noise
-acceleration) and ch. 8.2 (exponential decay), here for correlated coordinates.
+a rest. ``docs/process.md`` derives it. Source: Uhlenbeck and Ornstein, "On the theory of
+the Brownian motion", Phys. Rev. 36 (1930), for one coordinate; the correlation
+between coordinates and the return are added.
 """
 
 from __future__ import annotations

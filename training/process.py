@@ -20,7 +20,7 @@ import numpy as np
 from fusion.body.limits import resting_coordinates
 from training.clips import FIT, HELD_OUT
 from training.motion_table import render, rounded
-from training.process_check import hand_set, left_out_gains, pose_score, score, scores_by_group, shares, uncorrelated
+from training.process_check import all_scores, hand_set, left_out_gains, pose_score, shares, uncorrelated
 from training.process_fit import FALLBACKS, HORIZONS_S, MotionFit, fit
 from training.tracks import GROUPS, Track, load_tracks
 
@@ -32,6 +32,7 @@ def report(fitted: MotionFit, held_out: Mapping[str, Track]) -> dict[str, Any]:
     """All figures: the fit of each group, its scores and those of the processes it is compared with."""
     model = fitted.model
     processes = {"hand-set": hand_set(resting_coordinates()), "independent": uncorrelated(model), "correlated": model}
+    scores = {name: all_scores(process, held_out) for name, process in processes.items()}
     groups = {}
     for group, columns in GROUPS.items():
         i = columns[-1]
@@ -45,14 +46,10 @@ def report(fitted: MotionFit, held_out: Mapping[str, Track]) -> dict[str, Any]:
         }
     return {
         "groups": groups,
-        "held_out": {
-            name: [asdict(score(process, held_out, horizon_s)) for horizon_s in HORIZONS_S]
-            for name, process in processes.items()
-        },
+        "held_out": {name: [asdict(one) for one in whole] for name, (whole, _) in scores.items()},
         "held_out_by_group": {
-            name: {group: [asdict(one) for one in scores] for group, scores in scores_by_group(p, held_out).items()}
-            for name, p in processes.items()
-            if name != "correlated"
+            name: {group: [asdict(one) for one in each] for group, each in scores[name][1].items()}
+            for name in ("hand-set", "independent")
         },
         "poses": pose_score(fitted, held_out),
         "shares": [asdict(share) for share in shares(model, held_out)],

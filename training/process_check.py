@@ -70,46 +70,55 @@ class Score:
     """Mean over moments, nats per coordinate (of errors in m and rad, m/s and rad/s), all coordinates jointly."""
 
 
-def score(model: MotionModel, tracks: Mapping[str, Track], horizon_s: float, columns: tuple[int, ...] = ()) -> Score:
-    """Judge predictions over a horizon; every clip counts the same.
+Errors = list[tuple[Float64, Float64]]
+"""Of each clip, errors [N, 44] of predicted coordinates and rates."""
+
+
+def prediction_errors(model: MotionModel, tracks: Mapping[str, Track], horizon_s: float) -> Errors:
+    """Errors of predictions from perfect knowledge, clip by clip; none of clips shorter than the horizon."""
+    samples = (steps(track, horizon_s) for track in tracks.values())
+    return [errors(model, sample, horizon_s) for sample in samples if len(sample.start) > 0]
+
+
+def score(model: MotionModel, found: Errors, horizon_s: float, columns: Sequence[int] = _JUDGED) -> Score:
+    """Judge errors of ``prediction_errors`` over a horizon; every clip counts the same.
 
     Args:
-        model: the process.
-        tracks: clips that it was not fitted to.
+        model: the process that predicted.
+        found: its errors.
         horizon_s: time from perfect knowledge to the prediction.
-        columns: coordinates to judge; none means all that the clips move.
+        columns: the coordinates to judge.
     """
-    chosen = list(columns or _JUDGED)
-    inside = np.ix_(chosen, chosen)
+    inside = np.ix_(columns, columns)
     spread = noise(model, horizon_s)
-    sums: list[Float64] = []
-    for track in tracks.values():
-        sample = steps(track, horizon_s)
-        if len(sample.start) == 0:
-            continue
+    rows: list[Float64] = []
+    for pair in found:
         row = []
-        for wrong, covariance in zip(
-            errors(model, sample, horizon_s), (spread.position[inside], spread.rate[inside]), strict=True
-        ):
-            found = wrong[:, chosen]
-            squares = found**2 / np.diag(covariance)
-            whole = np.einsum("ni,ni->n", found, np.linalg.solve(covariance, found.T).T)
-            constant = len(chosen) * np.log(2.0 * np.pi) + np.linalg.slogdet(covariance)[1]
-            likelihood = -0.5 * (constant + whole.mean()) / len(chosen)
+        for wrong, covariance in zip(pair, (spread.position[inside], spread.rate[inside]), strict=True):
+            chosen = wrong[:, columns]
+            squares = chosen**2 / np.diag(covariance)
+            whole = np.einsum("ni,ni->n", chosen, np.linalg.solve(covariance, chosen.T).T)
+            constant = len(columns) * np.log(2.0 * np.pi) + np.linalg.slogdet(covariance)[1]
+            likelihood = -0.5 * (constant + whole.mean()) / len(columns)
             row.append([squares.mean(), (squares < _INSIDE_95**2).mean(), likelihood])
-        sums.append(np.array(row))
-    mean = np.mean(sums, axis=0)
+        rows.append(np.array(row))
+    mean = np.mean(rows, axis=0)
     pairs = [(float(mean[0, k]), float(mean[1, k])) for k in range(3)]
     return Score(horizon_s, pairs[0], pairs[1], pairs[2])
 
 
-def scores_by_group(model: MotionModel, tracks: Mapping[str, Track]) -> dict[str, tuple[Score, ...]]:
-    """Scores over all horizons of every group of coordinates that the clips move."""
-    return {
-        group: tuple(score(model, tracks, horizon_s, columns) for horizon_s in HORIZONS_S)
+def all_scores(
+    model: MotionModel, tracks: Mapping[str, Track]
+) -> tuple[tuple[Score, ...], dict[str, tuple[Score, ...]]]:
+    """Scores over all horizons: of all coordinates that the clips move, and of each group of them."""
+    found = {horizon_s: prediction_errors(model, tracks, horizon_s) for horizon_s in HORIZONS_S}
+    whole = tuple(score(model, wrong, horizon_s) for horizon_s, wrong in found.items())
+    groups = {
+        group: tuple(score(model, wrong, horizon_s, columns) for horizon_s, wrong in found.items())
         for group, columns in GROUPS.items()
         if MOVED[columns[0]]
     }
+    return whole, groups
 
 
 def pose_score(fitted: MotionFit, tracks: Mapping[str, Track]) -> dict[str, float]:

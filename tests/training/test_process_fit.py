@@ -12,7 +12,7 @@ from fusion.maths import quaternion
 from fusion.records import Float64
 from training.motion_model import MotionModel
 from training.process import as_text, report
-from training.process_check import left_out_gains, score, uncorrelated
+from training.process_check import left_out_gains, prediction_errors, score, uncorrelated
 from training.process_fit import (
     HORIZONS_S,
     MOVED,
@@ -96,10 +96,11 @@ def test_correlation_is_recovered_but_for_the_shrinking(fitted: tuple[MotionFit,
 def test_scores_of_the_true_process_are_those_of_an_honest_one(fitted: tuple[MotionFit, dict[str, Track]]) -> None:
     tracks = fitted[1]
     for horizon_s in HORIZONS_S[:3]:
-        true = score(known_model(), tracks, horizon_s)
+        true = score(known_model(), prediction_errors(known_model(), tracks, horizon_s), horizon_s)
         assert true.normalised_square == pytest.approx((1.0, 1.0), rel=0.06)
         assert true.inside_95 == pytest.approx((0.95, 0.95), abs=0.01)
-        plain = score(uncorrelated(known_model()), tracks, horizon_s)
+        independent = uncorrelated(known_model())
+        plain = score(independent, prediction_errors(independent, tracks, horizon_s), horizon_s)
         assert min(np.subtract(true.log_likelihood, plain.log_likelihood)) > 0.01
 
 
