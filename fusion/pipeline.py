@@ -19,7 +19,7 @@ from fusion.estimators.inertial.orientation import OrientationCounts, Orientatio
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
 from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.estimators.radar.trunk import trunk_cluster
-from fusion.filter.innovations import SourceStatistics
+from fusion.filter.innovations import ENOUGH, UNDERSTATED_RATIO, SourceStatistics
 from fusion.filter.measurements.inertial import (
     AccelerometerMeasurement,
     AccelerometerParams,
@@ -52,6 +52,8 @@ _AHEAD_NS = 1_000_000_000
 """What claims to be measured later than this after it came in has a wrong stamp."""
 _MAX_REASONS = 50
 """Reasons can hold names from the network; only so many are told apart."""
+_JUDGES = 3
+"""With fewer cameras nobody can tell which of them is the worse one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +178,21 @@ class Pipeline:
         )
 
     def understated(self) -> dict[str, float]:
-        """Sources whose errors are much larger than they claim, with by how many times."""
+        """Sources whose errors are much larger than they claim, with by how many times.
+
+        What cameras claim is one scale that a person's filter learns from all of them, so one that is
+        worse makes the others seem better than they are: cameras are judged beside their median.
+        """
+        cameras = {camera.name for camera in self.rig.cameras}
         found: dict[str, float] = {}
         for person in self.bank.people:
-            for source, known in person.filter.innovations.sources.items():
-                if known.understated:
-                    found[source] = max(found.get(source, 0.0), known.claimed_ratio)
+            heard = {name: s for name, s in person.filter.innovations.sources.items() if s.measurements >= ENOUGH}
+            ratios = [known.claimed_ratio for name, known in heard.items() if name in cameras]
+            usual = min(float(np.median(ratios)), 1.0) if len(ratios) >= _JUDGES else 1.0
+            for source, known in heard.items():
+                ratio = known.claimed_ratio / (usual if source in cameras else 1.0)
+                if ratio > UNDERSTATED_RATIO:
+                    found[source] = max(found.get(source, 0.0), ratio)
         return found
 
     def inertial_counts(self) -> dict[str, int]:
