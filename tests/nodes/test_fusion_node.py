@@ -16,8 +16,8 @@ from calibration.profile import save_profile
 from calibration.tables import CalibrationError
 from fusion.body.skeleton import LENGTH
 from fusion.people import PeopleParams
-from fusion.records import Landmarks2D, Landmarks3D, People, Record
-from fusion.rig import Rig, Subject
+from fusion.records import InertialSamples, Innovations, Landmarks2D, Landmarks3D, People, Record
+from fusion.rig import ImuMount, Rig, Subject
 from nodes import fusion
 from nodes.graph.clock import ManualClock
 from nodes.node import Envelope, SessionInfo
@@ -69,12 +69,13 @@ def offered(records: Sequence[Record], info: SessionInfo, *, topic: str = TOPIC)
     return context
 
 
-def answers(context: LoopbackContext) -> list[tuple[Envelope, People]]:
+def answers(context: LoopbackContext, topic: str = "fuse/people") -> list[tuple[Envelope, People]]:
+    """What was published of the people on one topic."""
     result = []
     for envelope in context.published:
-        assert envelope.topic == "fuse/people"
-        assert isinstance(envelope.record, People)
-        result.append((envelope, envelope.record))
+        if envelope.topic == topic:
+            assert isinstance(envelope.record, People)
+            result.append((envelope, envelope.record))
     return result
 
 
@@ -95,6 +96,16 @@ def test_without_keys_the_defaults_of_the_filter_hold() -> None:
     assert made.people.landmarks == defaults.landmarks
 
 
+def test_the_ring_reaches_as_far_back_as_the_lag() -> None:
+    assert fusion.pipeline_params(params(lag_s=0.1)).people.filter.window_s == 0.3
+    assert fusion.pipeline_params(params(lag_s=1.0)).people.filter.window_s > 1.0
+
+
+def test_the_floor_can_be_left_out() -> None:
+    assert fusion.pipeline_params(params()).people.filter.contact is not None
+    assert fusion.pipeline_params(params(floor=False)).people.filter.contact is None
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -104,6 +115,10 @@ def test_without_keys_the_defaults_of_the_filter_hold() -> None:
         ({"subject": {"height_m": 178}}, "less than 2.5"),
         ({"subject": {"weight_kg": 70}}, "Extra inputs"),
         ({"windows_s": 0.3}, "Extra inputs"),
+        ({"lag_s": -0.1}, "greater than or equal to 0"),
+        ({"lag_s": 6}, "less than or equal to 5"),
+        ({"ahead_s": 2}, "less than or equal to 1"),
+        ({"floor": "slippery"}, "valid boolean"),
     ],
 )
 def test_keys_that_cannot_be(keys: dict[str, Any], said: str) -> None:
@@ -112,7 +127,9 @@ def test_keys_that_cannot_be(keys: dict[str, Any], said: str) -> None:
 
 
 def test_it_publishes_people_under_its_own_name() -> None:
-    assert params().publishes("left_room") == ("left_room/people",)
+    assert params().publishes("left_room") == ("left_room/people", "left_room/innovations")
+    more = params(lag_s=0.0, ahead_s=0.05).publishes("hall")
+    assert more == ("hall/people", "hall/innovations", "hall/smoothed", "hall/predicted")
     assert params().wants(("a/landmarks", "b/landmarks", "a/image")) == ("a/landmarks", "b/landmarks")
 
 
@@ -161,7 +178,7 @@ def test_in_data_time_nothing_is_said_unasked(profile: Path) -> None:
     assert isinstance(context.clock, ManualClock)
     context.clock.time_ns = 10**12
     fusion.run(params(), context)
-    assert len(context.published) == 9
+    assert len(answers(context)) == 9
 
 
 def test_without_a_profile_points_in_the_world_are_enough() -> None:
@@ -197,6 +214,124 @@ def test_the_graphs_height_goes_before_the_profiles(tmp_path: Path) -> None:
         fusion.run(params(subject=subject), context)
         lengths[name] = float(answers(context)[-1][1].lengths_m[0, LENGTH["hand"]])
     assert lengths["graph"] / lengths["profile"] > 1.15
+
+
+# --- A little later, a little earlier, and how well it fits -----------------------------------------
+
+
+def test_smoothed_lags_behind_and_predicted_goes_ahead(profile: Path) -> None:
+    records = pictures(10)
+    context = offered(records, session(profile))
+    fusion.run(params(lag_s=0.1, ahead_s=0.05), context)
+    now, before, after = (answers(context, f"fuse/{name}") for name in ("people", "smoothed", "predicted"))
+    assert len(now) == len(before) == len(after) == len(records)
+    for (said, people), (told, smoothed), (foretold, predicted) in zip(now, before, after, strict=True):
+        assert smoothed.measured_ns == people.measured_ns - 100_000_000
+        assert predicted.measured_ns == people.measured_ns + 50_000_000
+        assert people.received_ns == smoothed.received_ns == predicted.received_ns
+        assert said.cause_published_ns == told.cause_published_ns == foretold.cause_published_ns > 0
+        assert people.ids.tolist() == smoothed.ids.tolist() == predicted.ids.tolist()
+    spreads = [float(np.trace(found[-1][1].covariances_m2[0].sum(0))) for found in (before, now, after)]
+    assert spreads[0] < spreads[1] < spreads[2]
+
+
+def test_without_their_keys_they_are_not_published(profile: Path) -> None:
+    context = offered(pictures(2), session(profile))
+    fusion.run(params(), context)
+    assert {envelope.topic for envelope in context.published} == {"fuse/people", "fuse/innovations"}
+
+
+def noisy(frames: int, sigmas_px: Sequence[float]) -> list[Record]:
+    """Somebody who stands, seen by cameras that err by so much each."""
+    random = np.random.default_rng(3)
+    records: list[Record] = []
+    for frame in range(frames):
+        for camera, sigma in enumerate(sigmas_px):
+            seen = picture(camera, frame)
+            noise = random.normal(0.0, sigma, seen.pixels.shape).astype(np.float32)
+            records.append(replace(seen, pixels=seen.pixels + noise))
+    return records
+
+
+def test_innovations_come_once_a_second(profile: Path) -> None:
+    context = offered(noisy(70, (3.0, 3.0, 3.0)), session(profile))
+    fusion.run(params(), context)
+    told = [envelope.record for envelope in context.published if envelope.topic == "fuse/innovations"]
+    assert [record.measured_ns // 10**9 for record in told] == [0, 1, 2]
+    last = told[-1]
+    assert isinstance(last, Innovations)
+    assert last.ids.tolist() == [1]
+    assert last.sources == ("cam1", "cam2", "cam3")
+    assert last.observations.min() > 500
+    np.testing.assert_allclose(last.claimed_ratio, 1.0, atol=0.35)
+
+
+def test_a_camera_that_errs_more_than_it_says_is_named(profile: Path, caplog: pytest.LogCaptureFixture) -> None:
+    context = offered(noisy(100, (3.0, 3.0, 9.0)), session(profile))
+    with caplog.at_level(logging.WARNING):
+        fusion.run(params(), context)
+    named = {key: value for key, value in context.counters.items() if key.startswith("understated/")}
+    assert list(named) == ["understated/cam3"]
+    assert 1.8 < named["understated/cam3"] < 4.0
+    said = [record.getMessage() for record in caplog.records if "than it claims" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("cam3 errs ")
+
+
+def test_cameras_that_err_alike_are_not_named(profile: Path) -> None:
+    context = offered(noisy(80, (6.0, 6.0, 6.0)), session(profile))
+    fusion.run(params(), context)
+    assert not [key for key in context.counters if key.startswith("understated/")]
+
+
+# --- Inertial sensors -----------------------------------------------------------------------------
+
+
+def standing(first: int, count: int, *, broken: int = 0) -> InertialSamples:
+    """Samples at 100 Hz of two sensors that do not move; so many of the first one's are not numbers."""
+    still = np.zeros((count, 2, 3), dtype=np.float32)
+    force = still + np.array([0.0, 0.0, 9.81], dtype=np.float32)
+    force[:broken, 0] = np.inf
+    times = np.arange(first, first + count, dtype=np.int64) * 10_000_000
+    return InertialSamples(
+        measured_ns=int(times[-1]), received_ns=int(times[-1]), sensors=("pelvis", "t8"), times_ns=times,
+        specific_force_m_s2=force, angular_rate_rad_s=still, magnetic_field_ut=still,
+    )  # fmt: skip
+
+
+def worn(tmp_path: Path, records: Sequence[Record]) -> LoopbackContext:
+    """What comes of samples without any camera."""
+    path = tmp_path / "worn.toml"
+    save_profile(path, Rig(imus=(ImuMount(segment="pelvis"), ImuMount(segment="t8"))))
+    context = offered(records, session(path), topic="body/samples")
+    fusion.run(params(inputs=["body/samples"]), context)
+    return context
+
+
+def test_a_wearer_without_cameras_is_published(tmp_path: Path) -> None:
+    context = worn(tmp_path, [standing(first, 20) for first in range(0, 300, 20)])
+    published = answers(context)
+    assert published
+    assert all(people.ids.tolist() == [1] for _, people in published)
+    assert not published[-1][1].measured.any()
+
+
+def test_what_the_orientation_filters_miss_is_counted(tmp_path: Path) -> None:
+    context = worn(tmp_path, [standing(0, 100, broken=5), standing(50, 100)])
+    inertial = {key: value for key, value in context.counters.items() if key.startswith("inertial/")}
+    assert inertial["inertial/broken"] == 5
+    assert inertial["inertial/disordered"] == 50
+    assert inertial["inertial/no_period"] == 0
+
+
+def test_an_inertial_system_without_a_period_is_counted(tmp_path: Path) -> None:
+    assert worn(tmp_path, [standing(0, 10)]).counters["inertial/no_period"] == 1
+
+
+def test_without_inertial_sensors_nothing_is_said_of_them(profile: Path) -> None:
+    context = offered(pictures(2), session(profile))
+    fusion.run(params(), context)
+    assert not [key for key in context.counters if key.startswith("inertial/")]
 
 
 # --- Live -----------------------------------------------------------------------------------------
