@@ -75,6 +75,7 @@ def nees_table(split: str, *, quick: bool, jobs: int) -> dict[str, Any]:
         "split": split,
         "clips": list(clips),
         "seconds": seconds,
+        "stature_known": True,
         "bounds": list(BOUNDS),
         "nees_inside": whole["inside"],
         "whole": whole,
@@ -196,7 +197,9 @@ def print_figures(figures: dict[str, Any]) -> None:
                 *table["groups"].items(),
             )
         ]
-        print(f"{table['split']}: {', '.join(table['clips'])}; {table['seconds']:g} s each")
+        print(
+            f"{table['split']}: {', '.join(table['clips'])}; {table['seconds']:g} s each; stature given to the filter"
+        )
         print_table(("normalised squared errors", "", *keys), rows)
         print()
     if "sources" in figures:
