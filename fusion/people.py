@@ -52,7 +52,7 @@ class PeopleParams:
     alone_s: float = 0.3
     """One camera alone gives birth to whom it has shown for so long while no other was heard,"""
     unshared_s: float = 1.0
-    """or for so long while no two views made a person."""
+    """or for so long while no other showed anybody new."""
     score_floor: float = 0.1
     """A landmark's variance is divided by its score, but by no less than this."""
 
@@ -283,7 +283,7 @@ class People:
         """Whether one camera has shown somebody new for long enough without any other."""
         p, sights = self.params, self._sights
         needed_s = p.alone_s if sights.only(index, time_ns) else p.unshared_s
-        return sights.shown_s(index, time_ns) >= needed_s
+        return not sights.shared(index, time_ns) and sights.shown_s(index, time_ns) >= needed_s
 
     def _born_from_view(self, candidate: Candidate, set_name: str) -> bool:
         """Bear whom one picture shows."""
@@ -488,6 +488,10 @@ class _Sights:
     def only(self, index: int, time_ns: int) -> bool:
         """Whether no other camera has been heard lately."""
         return all(time_ns - heard > _SIGHT_PAUSE_NS for other, heard in self._heard_ns.items() if other != index)
+
+    def shared(self, index: int, time_ns: int) -> bool:
+        """Whether another camera shows somebody new as well: two views that make no body are of none."""
+        return any(time_ns - shown <= _SIGHT_PAUSE_NS for other, shown in self._shown_ns.items() if other != index)
 
     def shown_s(self, index: int, time_ns: int) -> float:
         """For how long a camera has been showing somebody new."""

@@ -58,6 +58,10 @@ def _rest(params: ProcessParams) -> tuple[Float64, Float64]:
             column = COORDINATE[f"{chain}_{axis}"]
             rates[column], rest[column] = 1.0 / time_s, 0.0
     rest[COORDINATE["spine_y"]] = params.spine_bend_rad
+    for segment in np.flatnonzero(TABLES.freedom == BALL):
+        # A ball returns along the shortest way: one rate for its three components.
+        ball = slice(int(TABLES.first[segment]), int(TABLES.first[segment]) + 3)
+        rates[ball] = rates[ball].mean()
     return rates, rest
 
 
@@ -185,17 +189,30 @@ def step_error(tables: BodyTables, nominal: Float64, process: Process, step_s: f
 
 
 @njit(cache=True)
-def _add_noise(covariance: Float64, process: Process, step_s: float) -> None:
-    """Integrated white acceleration, and the walk of slow states that exist."""
-    third, half = step_s**3 / 3.0, step_s**2 / 2.0
-    for i in range(process.density.shape[0]):
-        for j in range(process.density.shape[0]):
+def _add_noise(covariance: Float64, process: Process, step_s: float, keep: Float64) -> None:
+    """Integrated white acceleration with decaying rates, exactly, and the walk of slow states that exist.
+
+    With decays a, b of two coordinates and E(c) = (1 - exp(-c h)) / c the covariance over a step h is, per density:
+    rates E(a + b), coordinate and rate (E(b) - E(a + b)) / a, coordinates (h - E(a) - E(b) + E(a + b)) / (a b)
+    (``docs/process.md``). ``keep`` [44 or more] is scratch.
+    """
+    size = process.density.shape[0]
+    for i in range(size):
+        keep[i] = math.exp(-step_s / process.decay_s[i])
+    for i in range(size):
+        a = 1.0 / process.decay_s[i]
+        reach = (1.0 - keep[i]) / a
+        for j in range(size):
             q = process.density[i, j]
-            if q != 0.0:
-                covariance[i, j] += q * third
-                covariance[i, RATE_COLUMN + j] += q * half
-                covariance[RATE_COLUMN + i, j] += q * half
-                covariance[RATE_COLUMN + i, RATE_COLUMN + j] += q * step_s
+            if q == 0.0:
+                continue
+            b = 1.0 / process.decay_s[j]
+            both = (1.0 - keep[i] * keep[j]) / (a + b)
+            other = (1.0 - keep[j]) / b
+            covariance[i, j] += q * (step_s - reach - other + both) / (a * b)
+            covariance[i, RATE_COLUMN + j] += q * (other - both) / a
+            covariance[RATE_COLUMN + j, i] += q * (other - both) / a
+            covariance[RATE_COLUMN + i, RATE_COLUMN + j] += q * both
     for first in range(IMU_COLUMN, covariance.shape[0], IMU_SIZE):
         for k in range(IMU_SIZE):
             if covariance[first + k, first + k] > 0.0:
@@ -220,7 +237,7 @@ def predict_kernel(
     # P <- F P F^T: F on the rows, then on the columns.
     transition_rows(tables, process, step_s, error, covariance)
     transition_rows(tables, process, step_s, error, covariance.T)
-    _add_noise(covariance, process, step_s)
+    _add_noise(covariance, process, step_s, error)
 
 
 def steps_between(from_ns: int, to_ns: int) -> tuple[int, float]:
