@@ -94,11 +94,18 @@ def twin_transition(process: Process, nominal: Float64, step_s: float) -> Float6
 
 
 def twin_noise(process: Process, covariance: Float64, step_s: float) -> Float64:
-    """Q [n, n]: white acceleration over a step, Bar-Shalom eq. 6.2.2-12, and the walk of what exists of IMUs."""
+    """Q [n, n]: what white acceleration leaves behind, by quadrature, and the walk of IMUs."""
     q = np.zeros_like(covariance)
-    q[POSE, POSE] = process.density * step_s**3 / 3.0
-    q[POSE, RATE] = q[RATE, POSE] = process.density * step_s**2 / 2.0
-    q[RATE, RATE] = process.density * step_s
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    for node, weight in zip(nodes, weights, strict=True):
+        ago_s = 0.5 * step_s * (1.0 + node)
+        rate = np.exp(-ago_s / process.decay_s)
+        moved = process.decay_s * (1.0 - rate)
+        part = 0.5 * step_s * weight * process.density
+        q[POSE, POSE] += part * np.outer(moved, moved)
+        q[POSE, RATE] += part * np.outer(moved, rate)
+        q[RATE, RATE] += part * np.outer(rate, rate)
+    q[RATE, POSE] = q[POSE, RATE].T
     for first in range(errors_of(0), len(q), 7):
         walks = np.where(covariance.diagonal()[first : first + 7] > 0.0, process.walk * step_s, 0.0)
         q[first : first + 7, first : first + 7] = np.diag(walks)
@@ -156,18 +163,16 @@ def test_the_transition_is_the_derivative_of_the_nominal(kind: str, step_s: floa
     assert not np.argwhere(np.abs(f - numeric) > 1e-8 + slack).tolist()
 
 
-def test_noise_is_white_acceleration_over_the_step() -> None:
-    """Many short pushes on end, each carried on to the end of the step: their covariance is Q."""
-    step_s, parts = 0.04, 4000
-    rest = (np.arange(parts) + 0.5) * step_s / parts
-    reach = np.stack([rest, np.ones(parts)])
-    expected = reach @ reach.T * step_s / parts
-    state = resting_state(sigma=0.0)
-    predict_kernel(TABLES, state.nominal, state.covariance, PROCESS, step_s, np.empty(len(state.nominal)))
-    parts_of = (POSE, RATE)
-    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        found = state.covariance[parts_of[i], parts_of[j]]
-        np.testing.assert_allclose(found, PROCESS.density * expected[i, j], rtol=1e-3, atol=1e-12)
+def test_two_halves_of_a_step_are_the_step() -> None:
+    """The noise is integrated exactly: where nothing returns to rest, how a gap is cut does not matter."""
+    process = PROCESS._replace(rest_rate=np.zeros_like(PROCESS.rest_rate))
+    whole, halves = resting_state(sigma=0.03), resting_state(sigma=0.03)
+    scratch = np.empty(len(whole.nominal))
+    predict_kernel(TABLES, whole.nominal, whole.covariance, process, 0.05, scratch)
+    for _ in range(2):
+        predict_kernel(TABLES, halves.nominal, halves.covariance, process, 0.025, scratch)
+    np.testing.assert_allclose(halves.nominal, whole.nominal, atol=1e-12)
+    np.testing.assert_allclose(halves.covariance, whole.covariance, atol=1e-12)
 
 
 # --- What follows from it -------------------------------------------------------------------------
