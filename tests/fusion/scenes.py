@@ -64,13 +64,16 @@ def camera_at(
     )
 
 
-def ring(count: int = 4, radius_m: float = 4.0, height_m: float = 0.8) -> tuple[Camera, ...]:
-    """Cameras on a circle that look at a standing body's pelvis at the origin, with mild distortion."""
+def ring(
+    count: int = 4, radius_m: float = 4.0, height_m: float = 0.8, target_m: ArrayLike = (0.0, 0.0, 0.0)
+) -> tuple[Camera, ...]:
+    """Cameras on a circle that look at a standing body's pelvis, with mild distortion."""
     azimuths = 0.4 + 2.0 * math.pi * np.arange(count) / count
     return tuple(
         camera_at(
             f"cam{i + 1}",
             [radius_m * math.cos(azimuth), radius_m * math.sin(azimuth), height_m],
+            target_m,
             distortion=np.array([-0.08, 0.03]),
         )
         for i, azimuth in enumerate(azimuths)
@@ -155,6 +158,18 @@ def landmarks_of(set_name: str, nominal: Float64) -> Float64:
 def joints_of(nominal: Float64) -> Float64:
     """World positions [23, 3] of a nominal state [n]."""
     return forward_kinematics(nominal[POSE], np.exp(nominal[LENGTH]))[0]
+
+
+def on_the_floor(nominal: Float64) -> Float64:
+    """The nominal state [n], lifted so that its lowest landmark is at the height of the world's zero."""
+    lifted = nominal.copy()
+    lifted[2] -= landmarks_of("blazepose_33", nominal)[:, 2].min()
+    return lifted
+
+
+def standing_ring(count: int = 4) -> tuple[Camera, ...]:
+    """Cameras that look at a body that stands on the floor at the origin."""
+    return ring(count, height_m=1.7, target_m=(0.0, 0.0, 0.9))
 
 
 def seen_from(camera: Camera, nominal: Float64, set_name: str = "blazepose_33") -> Float64:

@@ -9,28 +9,38 @@ import numpy as np
 import pytest
 
 from fusion.body import catalog
+from fusion.body.skeleton import SEGMENT
 from fusion.estimators.camera.association import find_birth
 from fusion.filter.history import Outcome
 from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
-from fusion.filter.state import RATE
+from fusion.filter.state import LENGTH, RATE
 from fusion.people import People, PeopleParams
 from fusion.records import Float64, Landmarks2D, Landmarks3D
 from fusion.rig import ImuMount, Rig, RigError, Subject
 from fusion.synthesis.actions import Stand, Turn, Walk
 from tests.fusion.labs import CAMERAS_ONLY, errors_m, recorded, run, wearer
-from tests.fusion.scenes import joints_of, landmarks_of, landmarks_record, legal_pose, resting_state, ring, seen_from
+from tests.fusion.scenes import (
+    joints_of,
+    landmarks_of,
+    landmarks_record,
+    legal_pose,
+    on_the_floor,
+    resting_state,
+    seen_from,
+    standing_ring,
+)
 
-CAMERAS = ring(4)
+CAMERAS = standing_ring()
 RIG = Rig(cameras=CAMERAS)
 FRAME_NS = 33_000_000
 
 
 def body(x_m: float = 0.0, y_m: float = 0.0, seed: int = 0) -> Float64:
-    """Nominal [99] of somebody who stands somewhere."""
+    """Nominal [100] of somebody who stands somewhere."""
     nominal = resting_state().nominal
     nominal[:44] = legal_pose(np.random.default_rng(seed), 0.2)
     nominal[:3] = x_m, y_m, 0.0
-    return nominal
+    return on_the_floor(nominal)
 
 
 def picture(camera: int, time_ns: int, *bodies: Float64, noise_px: float = 2.0) -> Landmarks2D:
@@ -119,7 +129,8 @@ def test_there_are_never_more_than_allowed(kind: str) -> None:
 def test_a_body_of_another_size_is_not_born(factor: float) -> None:
     """A giant, or a calibration in millimetres."""
     giant = body(seed=4)
-    giant[88:] += np.log(factor)
+    giant[LENGTH] += np.log(factor)
+    giant = on_the_floor(giant)
     bank = bank_with()
     bank.landmarks_3d(points(giant))
     if factor < 2.0:
@@ -147,7 +158,8 @@ def test_what_is_never_born_is_tried_ever_more_seldom(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(people, "find_birth", counted)
     bank, who, statue = bank_with(), body(seed=1), body(0.8, 0.3, 4)
-    statue[88:] += np.log(1.6)
+    statue[LENGTH] += np.log(1.6)
+    statue = on_the_floor(statue)
     shown(bank, range(60), who, statue)
     assert ids(bank) == [1]
     assert len(tried) < 30, "of 240 pictures"
@@ -157,7 +169,7 @@ def test_what_is_never_born_is_tried_ever_more_seldom(monkeypatch: pytest.Monkey
 
 
 def test_known_lengths_are_taken_from_the_profile() -> None:
-    lengths = np.exp(body()[88:]) * 1.05
+    lengths = np.exp(body()[LENGTH]) * 1.05
     bank = People(Rig(cameras=CAMERAS, subject=Subject(lengths_m=lengths)), PeopleParams())
     shown(bank, range(2), body())
     np.testing.assert_allclose(bank.people[0].filter.state.lengths_m, lengths)
@@ -178,6 +190,70 @@ def test_points_in_the_world_give_birth_and_are_followed() -> None:
     for person, who in zip(bank.people, (one, other), strict=True):
         away = np.linalg.norm(joints_of(person.filter.state.nominal) - joints_of(who), axis=1)
         assert away.mean() < 0.03
+
+
+def seen_by_one(bank: People, frames: range, *bodies: Float64, others: tuple[int, ...] = ()) -> None:
+    """One camera sees the bodies for some frames, while others see nobody."""
+    for k in frames:
+        bank.landmarks_2d(picture(0, k * FRAME_NS, *bodies))
+        for camera in others:
+            bank.landmarks_2d(picture(camera, k * FRAME_NS))
+
+
+@pytest.mark.parametrize(("others", "after_s"), [((), 0.3), ((1, 2), 1.0)])
+def test_one_camera_alone_gives_birth_after_a_while(others: tuple[int, ...], after_s: float) -> None:
+    """Sooner where no other camera is heard, later where others are but see nobody."""
+    bank, who = bank_with(), body(seed=1)
+    assert (bank.params.alone_s, bank.params.unshared_s) == (0.3, 1.0)
+    frames = int(after_s * 1e9 / FRAME_NS)
+    seen_by_one(bank, range(frames), who, others=others)
+    assert not bank.people
+    seen_by_one(bank, range(frames, frames + 20), who, others=others)
+    assert ids(bank) == [1]
+    assert bank.counters["births"] == 1
+    # It is seen where it is: along the rays surely, in depth as well as one camera can tell.
+    state = bank.people[0].filter.state
+    off_px = np.linalg.norm(seen_from(CAMERAS[0], state.nominal) - seen_from(CAMERAS[0], who), axis=1)
+    assert np.median(off_px) < 12.0
+    error = state.coordinates[:3] - who[:3]
+    assert np.linalg.norm(error) < 0.4
+    assert error @ np.linalg.solve(state.covariance[:3, :3], error) < 3.5**2
+
+
+def test_whom_one_camera_has_borne_others_take_over() -> None:
+    """Where the second camera sees them too it is the same person, and soon exactly there."""
+    bank, who = bank_with(), body(seed=1)
+    seen_by_one(bank, range(30), who)
+    assert ids(bank) == [1]
+    shown(bank, range(31, 60), who)
+    away = np.linalg.norm(joints_of(bank.people[0].filter.state.nominal) - joints_of(who), axis=1)
+    assert ids(bank) == [1]
+    assert away.mean() < 0.03
+
+
+def test_a_picture_of_no_body_gives_no_birth() -> None:
+    """Whatever long one camera shows it."""
+    bank, random = bank_with(), np.random.default_rng(3)
+    for k in range(40):
+        scattered = random.uniform(0.0, 700.0, (33, 2))
+        bank.landmarks_2d(landmarks_record(CAMERAS[0], [scattered], k * FRAME_NS))
+    assert not bank.people
+
+
+def test_a_wearer_is_born_of_orientations_once() -> None:
+    """And stands as they say; nobody else can wear the same sensors."""
+    bank = People(
+        Rig(cameras=CAMERAS, imus=(ImuMount(segment="pelvis"), ImuMount(segment="left_lower_leg"))), PeopleParams()
+    )
+    assert bank.quiet_s(0) > 1e6
+    q = np.array([[1.0, 0.0, 0.0, 0.0], [np.cos(0.2), 0.0, np.sin(0.2), 0.0]])
+    segments = np.array([SEGMENT["pelvis"], SEGMENT["left_lower_leg"]])
+    person = bank.bear_from_orientations(q, segments, 1_000)
+    assert person is not None
+    assert person.wears_imus
+    assert person.filter.imus == 2
+    assert bank.bear_from_orientations(q, segments, 2_000) is None
+    assert ids(bank) == [1]
 
 
 # --- Identity, return, death ----------------------------------------------------------------------
@@ -217,11 +293,11 @@ def test_lost_cameras_are_no_death_but_silence_has_an_end() -> None:
 def test_somebody_who_comes_back_elsewhere_is_no_new_person() -> None:
     """All cameras were lost for 2 s; meanwhile the person has gone a metre and turned."""
     bank, who = bank_with(), body(seed=1)
-    shown(bank, range(45), who)
+    shown(bank, range(80), who)
     assert bank.people[0].filter.state.lengths_locked
     lengths = bank.people[0].filter.state.lengths_m
     elsewhere = body(1.0, 0.4, 7)
-    shown(bank, range(105, 112), elsewhere)
+    shown(bank, range(140, 147), elsewhere)
     assert ids(bank) == [1]
     assert bank.counters["returns"] == 1
     np.testing.assert_array_equal(bank.people[0].filter.state.lengths_m, lengths)
@@ -345,7 +421,7 @@ def test_a_measurement_far_ahead_is_refused() -> None:
     person = bank.people[0]
     before = person.filter.state.copy()
     rates = GyroMeasurement(
-        2**62, "imus", np.array([0]), np.array([[1.0, 0, 0, 0]]), np.zeros((1, 3)), GyroParams()
+        2**62, "imus", np.array([0]), np.array([-1]), np.array([[1.0, 0, 0, 0]]), np.zeros((1, 3)), GyroParams()
     )  # fmt: skip
     assert bank.apply(person, rates) is Outcome.REFUSED_AHEAD
     assert bank.counters["refused_ahead"] == 1
@@ -374,4 +450,4 @@ def test_a_person_at_rest_stays_at_rest() -> None:
     bank, who = bank_with(), body(seed=1)
     shown(bank, range(30), who)
     rates = bank.people[0].filter.state.nominal[RATE]
-    assert np.abs(rates[:3]).max() < 0.1
+    assert np.abs(rates[:3]).max() < 0.2
