@@ -24,6 +24,7 @@ from pydantic import Field
 from nodes.errors import RequestError
 from nodes.graph.schema import OutputPath
 from nodes.node import Envelope, NodeContext, NodeParams
+from viz.models.options import Answer, PanelName
 
 if TYPE_CHECKING:
     from nodes.attached import SessionObserver
@@ -48,6 +49,11 @@ class Params(NodeParams):
     """Width and height of the window, pixels."""
     record_path: OutputPath = "sessions"
     """Where the record button writes: a folder, or a file ``….mcap``; nothing is ever overwritten."""
+
+    answer: Answer = "people"
+    """Whose skeletons are drawn at the start: everyone now, smoothed (``lag_s``) or predicted (``ahead_s``)."""
+    panel: PanelName = "streams"
+    """What lies open below the scene at the start."""
 
     def wants(self, available: tuple[str, ...]) -> tuple[str, ...]:
         """Nothing: it observes the session from outside the graph."""
@@ -76,7 +82,9 @@ def run(params: Params, context: NodeContext) -> None:
         context.receive(0.0)  # tells the supervisor that this node lives and waits for nothing
         return context.stopping
 
-    request = WindowRequest(size=params.size, record_to=Path(params.record_path))
+    request = WindowRequest(
+        size=params.size, record_to=Path(params.record_path), answer=params.answer, panel=params.panel
+    )
     if show(_own_directory(), request, no_gl=display.message, stopping=stopping) != DONE:
         raise RuntimeError("the window failed")
 
@@ -99,7 +107,11 @@ class WindowRequest:
     size: tuple[int, int] = (1280, 800)
     record_to: Path = Path("sessions")
     switched_on: tuple[str, ...] = ("reprojection",)
-    """Fields of ``viz.models.scene.ViewOptions``."""
+    """Of ``viz.models.options.SWITCHES``."""
+    answer: Answer = "people"
+    """Whose skeletons are drawn."""
+    panel: PanelName = "streams"
+    """What lies open below the scene."""
     png: Path | None = None
     """Write a picture of the window here and end."""
     overwrite: bool = False
@@ -121,7 +133,8 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
         RequestError: if the picture's file exists.
     """
     from nodes.attached import ObserverRecording, SessionObserver, rig_of
-    from viz.models.scene import SceneModel, ViewOptions
+    from viz.models.options import SWITCHES, ViewOptions
+    from viz.models.scene import SceneModel
     from viz.widgets.jpeg import decode_jpeg
     from viz.widgets.window import ViewerWindow, open_application
 
@@ -131,7 +144,7 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
     application = open_application()
     observer = SessionObserver(directory, name="viewer")
     try:
-        options = ViewOptions(**{name: name in request.switched_on for name in ViewOptions.__slots__})
+        options = ViewOptions(**{name: name in request.switched_on for name in SWITCHES}, answer=request.answer)
         window = ViewerWindow(
             directory.session.name,
             model,
@@ -139,6 +152,7 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
             recording=ObserverRecording(directory, request.record_to),
             no_gl=no_gl,
             options=options,
+            panel=request.panel,
         )
         window.resize(*request.size)
         window.show()

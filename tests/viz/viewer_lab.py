@@ -7,9 +7,11 @@ import math
 import numpy as np
 
 from fusion.body import skeleton
+from fusion.body.angles import clinical_angles_batch
 from fusion.body.kinematics import forward_kinematics
+from fusion.body.mass import MASS_TABLES, centre_of_mass
 from fusion.maths.camera import project
-from fusion.records import Float64, Health, Image, Landmarks2D, People, RadarPoints, Truth
+from fusion.records import Float64, Health, Image, Innovations, Landmarks2D, People, RadarPoints, Truth
 from fusion.rig import Camera, RadarMount, Rig
 
 WIDTH, HEIGHT = 1280, 720
@@ -72,6 +74,10 @@ def people(time_s: float, count: int = 1, inferred: tuple[str, ...] = ()) -> Peo
     """Skeletons side by side, 1.2 m apart."""
     poses = [coordinates(time_s, 1.2 * index) for index in range(count)]
     bodies = [forward_kinematics(pose, skeleton.REFERENCE_LENGTHS_M) for pose in poses]
+    quaternions = np.array([body[1] for body in bodies]).reshape(count, skeleton.SEGMENTS, 4)
+    centres = np.zeros((count, 3))
+    for index, (positions, *_) in enumerate(bodies):
+        centre_of_mass(MASS_TABLES, skeleton.REFERENCE_LENGTHS_M, positions, quaternions[index], centres[index])
     measured = np.ones((count, skeleton.SEGMENTS), np.uint8)
     measured[:, [skeleton.SEGMENT[name] for name in inferred]] = 0
     joints = (count, skeleton.SEGMENTS)
@@ -81,7 +87,7 @@ def people(time_s: float, count: int = 1, inferred: tuple[str, ...] = ()) -> Peo
         skeleton="joints_23",
         ids=np.arange(1, count + 1, dtype=np.int64),
         positions_m=np.array([body[0] for body in bodies], np.float32).reshape(*joints, 3),
-        q_world_from_segment=np.array([body[1] for body in bodies], np.float32).reshape(*joints, 4),
+        q_world_from_segment=quaternions.astype(np.float32),
         velocities_m_s=np.zeros((*joints, 3), np.float32),
         angular_rates_rad_s=np.zeros((*joints, 3), np.float32),
         covariances_m2=np.tile(np.diag([4e-4, 9e-4, 1e-4]).astype(np.float32), (*joints, 1, 1)),
@@ -89,8 +95,23 @@ def people(time_s: float, count: int = 1, inferred: tuple[str, ...] = ()) -> Peo
         coordinates=np.array(poses, np.float32).reshape(count, skeleton.COORDINATES),
         lengths_m=np.tile(skeleton.REFERENCE_LENGTHS_M.astype(np.float32), (count, 1)),
         lengths_locked=np.ones(count, np.uint8),
-        angles_rad=np.zeros((count, 0), np.float32),
-        centre_of_mass_m=np.array([body[0][0] for body in bodies], np.float32).reshape(count, 3),
+        angles_rad=clinical_angles_batch(quaternions).astype(np.float32),
+        centre_of_mass_m=centres.astype(np.float32),
+    )
+
+
+def innovations(time_s: float, sources: dict[str, tuple[float, int, int]], person: int = 1) -> Innovations:
+    """Statistics of one person; ``sources`` maps a name to ratio, observations, gated."""
+    ratios, observations, gated = (np.array([column]) for column in zip(*sources.values(), strict=True))
+    return Innovations(
+        measured_ns=round(time_s * NS),
+        received_ns=round(time_s * NS),
+        ids=np.array([person], np.int64),
+        sources=tuple(sources),
+        normalised_squares=ratios.astype(np.float64) ** 2,
+        observations=observations.astype(np.int64),
+        gated=gated.astype(np.int64),
+        claimed_ratio=ratios.astype(np.float64),
     )
 
 

@@ -18,6 +18,16 @@ RADAR: Colour = (0.95, 0.72, 0.35)
 MARKER: Colour = (0.95, 0.90, 0.45)
 """Landmarks found in a picture or by a depth sensor."""
 
+GHOSTS: dict[str, Colour] = {
+    "people": (0.93, 0.93, 0.95),
+    "smoothed": (0.45, 0.95, 0.75),
+    "predicted": (0.82, 0.62, 1.00),
+}
+"""Of each answer, where it is not the one that is drawn."""
+
+SIDES: dict[str, Colour] = {"": (0.84, 0.86, 0.90), "right": (0.31, 0.76, 0.97), "left": (1.00, 0.62, 0.26)}
+"""Of an angle's curve: of the middle of the body, of the right and of the left side."""
+
 PEOPLE: tuple[Colour, ...] = (
     (0.31, 0.76, 0.97),  # sky
     (1.00, 0.62, 0.26),  # orange

@@ -8,10 +8,13 @@ from enum import IntEnum
 
 from fusion.records import Health
 
-QUIET_STREAMS = frozenset({"end", "annotation", "document", "tick", "health"})
-"""Streams without a rate of their own: their age means nothing."""
+QUIET_STREAMS = frozenset({"end", "annotation", "document", "tick", "health", "innovations"})
+"""Streams whose age means nothing: without a rate of their own, or told now and then (and shown elsewhere)."""
 DISCARDING_STREAMS = frozenset({"image"})
 """Streams whose readers skip what they have no time for: drops on the way in are no fault."""
+
+UNDERSTATED = "understated/"
+"""Start of a counter that names a source whose errors are larger than it claims; its value says how many times."""
 
 
 class Level(IntEnum):
@@ -37,6 +40,21 @@ class HealthParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Understated:
+    """A source that claims to know more than it does."""
+
+    node: str
+    """Who says so."""
+    source: str
+    ratio: float
+    """Real error over claimed error."""
+
+    def words(self) -> str:
+        """What the user should read."""
+        return f"{self.source} errs {self.ratio:.1f} times more than it claims"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One stream of one node, or a node that has none."""
 
@@ -52,7 +70,8 @@ class Row:
     drops: int
     errors: int
     figures: str
-    """The node's own counters, on its first row."""
+    """The node's own counters, on its first row; first of all, in words, the sources that understate their errors."""
+    figures_level: Level
     node_level: Level
     age_level: Level
     drops_level: Level
@@ -99,6 +118,11 @@ class HealthModel:
             for row in self._node_rows(node, report, max(0.0, (now_ns - published_ns) / 1e9), ended)
         )
 
+    def understated(self) -> tuple[Understated, ...]:
+        """Sources that are named in the newest reports, the worst first."""
+        found = [item for _, (report, _) in sorted(self.state.reports.items()) for item in understated_of(report)]
+        return tuple(sorted(found, key=lambda item: -item.ratio))
+
     def _ended_topics(self) -> set[str]:
         """What the nodes that have said their last word used to publish."""
         reports = [report for node, (report, _) in self.state.reports.items() if node in self.state.ended]
@@ -112,7 +136,8 @@ class HealthModel:
     def _node_rows(self, node: str, report: Health, waited_s: float, ended: set[str]) -> list[Row]:
         state = self._node_state(node, report, waited_s)
         level = _state_level(state)
-        figures = counters_text(report.counters, self.params.max_counters)
+        figures, wrong = figures_text(report, self.params.max_counters), bool(understated_of(report))
+        figures_level = Level.FAULT if wrong else Level.FINE
         order = sorted(range(len(report.topics)), key=lambda s: (report.directions[s] != "out", report.topics[s]))
         rows = [
             self._stream_row(node, state, level, report, stream, waited_s, ended)
@@ -120,10 +145,10 @@ class HealthModel:
             if _worth_a_row(report, stream)
         ]
         if not rows:
-            none = math.nan
-            fine = Level.FINE
-            return [Row(node, state, report.restarts, "", "", none, none, 0, 0, 0, figures, level, fine, fine, fine)]
-        rows[0] = replace(rows[0], figures=figures)
+            none, fine = math.nan, Level.FINE
+            levels = (figures_level, level, fine, fine, fine)
+            return [Row(node, state, report.restarts, "", "", none, none, 0, 0, 0, figures, *levels)]
+        rows[0] = replace(rows[0], figures=figures, figures_level=figures_level)
         return rows
 
     def _node_state(self, node: str, report: Health, waited_s: float) -> str:
@@ -155,6 +180,7 @@ class HealthModel:
             drops=drops,
             errors=errors,
             figures="",
+            figures_level=Level.FINE,
             node_level=level,
             age_level=Level.WARNING if late else Level.FINE,
             drops_level=Level.WARNING if drops and not discards else Level.FINE,
@@ -174,6 +200,22 @@ def _state_level(state: str) -> Level:
     if state in ("failed", "silent"):
         return Level.FAULT
     return Level.WARNING if state in ("starting", "restarting") else Level.FINE
+
+
+def understated_of(report: Health) -> list[Understated]:
+    """The sources that one report names."""
+    return [
+        Understated(report.node, name.removeprefix(UNDERSTATED), value)
+        for name, value in report.counters.items()
+        if name.startswith(UNDERSTATED)
+    ]
+
+
+def figures_text(report: Health, most: int) -> str:
+    """What a node says of itself: the sources that understate their errors in words, then its other counters."""
+    plain = {name: value for name, value in report.counters.items() if not name.startswith(UNDERSTATED)}
+    words = [item.words() for item in understated_of(report)][:most]
+    return "  ·  ".join([*words, *filter(None, [counters_text(plain, most)])])
 
 
 def counters_text(counters: dict[str, float], most: int) -> str:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fusion.body.skeleton import SEGMENT, SEGMENTS
+from fusion.body.skeleton import SEGMENTS
 from fusion.records import (
-    Float32,
     Health,
     Image,
+    Innovations,
     Landmarks2D,
     Landmarks3D,
     People,
@@ -29,17 +29,19 @@ from fusion.records import (
 )
 from fusion.rig import RadarMount, Rig
 from viz.models import colours, skeleton
+from viz.models.angles import AnglesDrawing, AnglesModel, AnglesParams
 from viz.models.fixtures import Fixtures, fixtures
-from viz.models.health import HealthModel, HealthParams, Row
+from viz.models.health import HealthModel, HealthParams, Row, Understated
+from viz.models.honesty import HonestyModel, HonestyParams, SourceRow
 from viz.models.latency import Latency, LatencyModel, LatencyParams
 from viz.models.lines import Lines, Points, joined_lines, joined_points, uniform
+from viz.models.options import ANSWERS, AngleOptions, ViewOptions
+from viz.models.people import PeopleModel, PeopleParams, Shown, answer_of
 from viz.models.pictures import Decoder, Panel, PicturesModel, PicturesParams
 
-TRAIL_SEGMENTS = ("head", "right_hand", "left_hand", "right_foot", "left_foot")
 TRUTH_OPACITY = 0.6
 RADAR_POINT_PX = 6.0
 LANDMARK_3D_PX = 4.0
-STALE_OPACITY = 0.35
 _NS_PER_S = 1_000_000_000
 
 
@@ -47,34 +49,20 @@ _NS_PER_S = 1_000_000_000
 class SceneParams:
     """Bounds and times of the scene."""
 
-    stale_s: float = 1.0
-    """A skeleton published longer ago than this is drawn faintly."""
-    gone_s: float = 5.0
-    """... and not at all after this."""
     radar_s: float = 0.3
     """For how long a radar point stays."""
     landmarks3d_s: float = 0.2
-    trail_s: float = 2.0
-    trail_step_s: float = 0.03
-    max_people: int = 16
     max_points: int = 4096
     """Points drawn of one record."""
     max_sources: int = 32
     """Publishers of one kind that are told apart."""
     records_kept: int = 64
+    people: PeopleParams = field(default_factory=PeopleParams)
+    angles: AnglesParams = field(default_factory=AnglesParams)
     pictures: PicturesParams = field(default_factory=PicturesParams)
     health: HealthParams = field(default_factory=HealthParams)
+    honesty: HonestyParams = field(default_factory=HonestyParams)
     latency: LatencyParams = field(default_factory=LatencyParams)
-
-
-@dataclass(frozen=True, slots=True)
-class ViewOptions:
-    """What the user has switched on."""
-
-    ellipsoids: bool = False
-    reprojection: bool = True
-    trails: bool = False
-    truth: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,13 +71,17 @@ class SceneDrawing:
 
     bones: Lines
     joints: Points
+    marks: Points
+    """Centres of mass."""
     points: Points
     """Radar detections and 3-D landmarks."""
     thin: Lines
-    """Ellipsoids, trails, the truth."""
+    """Ellipsoids, trails, ghosts, the truth."""
     people: int
     centre_m: tuple[float, float] | None
     """Where on the floor the people are, in the middle; None without any."""
+    shown: tuple[Shown, ...]
+    """The answer that is drawn, then those that are there as ghosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +91,11 @@ class Status:
     session_s: float
     """From the first measurement that was taken to the newest one; NaN before the first."""
     people: int
+    """Of the answer that is drawn."""
     people_rate_hz: float
-    """Skeleton records a second over the latency window."""
+    """Skeleton records (``people``) a second over the latency window."""
     latency: Latency
+    """Of ``people``; the other answers are late or early on purpose."""
     records: int
     """Records taken so far."""
     refused: int
@@ -110,19 +104,15 @@ class Status:
 
 @dataclass(slots=True)
 class SceneState:
-    """All memory of the scene, but for that of the pictures, the health table and the latency."""
+    """All memory of the scene, but for that of the models it is made of."""
 
-    people: dict[str, deque[People]] = field(default_factory=dict)
-    """Recent skeletons of each publisher."""
-    people_published_ns: dict[str, int] = field(default_factory=dict)
     people_times_ns: deque[int] = field(default_factory=lambda: deque(maxlen=4096))
+    """When recent ``people`` were published."""
     truth: Truth | None = None
     radar: dict[str, deque[tuple[RadarPoints, int]]] = field(default_factory=dict)
     """Recent frames of each radar and when they were published (ns)."""
     landmarks3d: dict[str, tuple[Landmarks3D, int]] = field(default_factory=dict)
     """Newest record of each topic and when it was published (ns)."""
-    trails: dict[int, deque[tuple[int, Float32]]] = field(default_factory=dict)
-    """Of each person, times (ns) and places [5, 3] of ``TRAIL_SEGMENTS``."""
     first_measured_ns: int = -1
     newest_measured_ns: int = -1
     records: int = 0
@@ -138,8 +128,11 @@ class SceneModel:
         self.rig = rig or Rig()
         self.params = params or SceneParams()
         self.state = SceneState()
+        self.people_model = PeopleModel(self.params.people)
+        self.angles_model = AnglesModel(self.params.angles)
         self.pictures = PicturesModel(self.rig, decode, self.params.pictures)
         self.health_model = HealthModel(self.params.health)
+        self.honesty_model = HonestyModel(self.params.honesty)
         self.latency_model = LatencyModel(self.params.latency)
         self._radars = {radar.name: radar for radar in self.rig.radars}
 
@@ -152,23 +145,29 @@ class SceneModel:
             published_ns: session clock.
             cause_published_ns: of the record that made the publisher publish this one, 0 for a source.
         """
-        state = self.state
-        state.records += 1
+        self.state.records += 1
         if isinstance(record, Health):
             self.health_model.add(record, published_ns)
-            return
-        if isinstance(record, StreamEnd):
+        elif isinstance(record, StreamEnd):
             self.health_model.add_end(topic)
-            return
-        if state.first_measured_ns < 0:
-            state.first_measured_ns = record.measured_ns
-        state.newest_measured_ns = max(state.newest_measured_ns, record.measured_ns)
+        elif isinstance(record, Innovations):
+            self.honesty_model.add(topic, record, published_ns)
+        elif isinstance(record, People):
+            self._add_people(topic, record, published_ns, cause_published_ns)
+        else:
+            self._note_time(record)
+            self._add_measurement(topic, record, published_ns)
+
+    def _note_time(self, record: Record) -> None:
+        if self.state.first_measured_ns < 0:
+            self.state.first_measured_ns = record.measured_ns
+        self.state.newest_measured_ns = max(self.state.newest_measured_ns, record.measured_ns)
+
+    def _add_measurement(self, topic: str, record: Record, published_ns: int) -> None:
         if isinstance(record, Image):
             self.pictures.add_image(record)
         elif isinstance(record, Landmarks2D):
             self.pictures.add_landmarks(record)
-        elif isinstance(record, People):
-            self._add_people(topic, record, published_ns, cause_published_ns)
         elif isinstance(record, RadarPoints):
             self._add_radar(record, published_ns)
         elif isinstance(record, Landmarks3D):
@@ -182,48 +181,53 @@ class SceneModel:
 
     def scene(self, now_ns: int, options: ViewOptions) -> SceneDrawing:
         """What moves in the room at a time of the session clock."""
-        shown = self._shown_people(now_ns)
-        bones, joints, thin = [], [], []
-        for record, published_ns in shown:
-            stale = now_ns - published_ns > self.params.stale_s * _NS_PER_S
-            for index in range(min(len(record.ids), self.params.max_people)):
-                bones.append(_faded(_person_bones(record, index), stale))
-                joints.append(_faded_points(_person_joints(record, index), stale))
-                if options.ellipsoids:
-                    thin.append(_person_ellipsoids(record, index))
+        everyone = self.people_model.drawing(now_ns, options, self.health_model.state.ended)
+        thin = [everyone.thin]
         if options.truth and self.state.truth is not None:
             thin.extend(_truth_bones(self.state.truth))
-        if options.trails:
-            thin.extend(self._trail_lines())
-        dots = [*self._radar_dots(now_ns), *self._landmark_dots(now_ns)]
         return SceneDrawing(
-            bones=joined_lines(bones),
-            joints=joined_points(joints),
-            points=joined_points(dots),
+            bones=everyone.bones,
+            joints=everyone.joints,
+            marks=everyone.marks,
+            points=joined_points([*self._radar_dots(now_ns), *self._landmark_dots(now_ns)]),
             thin=joined_lines(thin),
-            people=sum(len(record.ids) for record, _ in shown),
-            centre_m=_centre([record for record, _ in shown]),
+            people=everyone.people,
+            centre_m=everyone.centre_m,
+            shown=everyone.shown,
         )
 
     def panels(self, options: ViewOptions) -> tuple[Panel, ...]:
         """Each camera's picture with what was found in it."""
         origin_ns = max(self.state.first_measured_ns, 0)
-        return self.pictures.panels(self._latest_history(), options.reprojection, origin_ns)
+        return self.pictures.panels(self.people_model.history(options.answer), options.reprojection, origin_ns)
+
+    def angles(self, answer: str, options: AngleOptions) -> AnglesDrawing:
+        """The panel of clinical angles, of one of ``ANSWERS``."""
+        return self.angles_model.drawing(answer, options)
 
     def health(self, now_ns: int) -> tuple[Row, ...]:
         """The health table."""
         return self.health_model.rows(now_ns)
 
-    def status(self, now_ns: int) -> Status:
-        """The status bar."""
+    def understated(self) -> tuple[Understated, ...]:
+        """Sources whose errors are much larger than they claim, in the judgement of the nodes that use them."""
+        return self.health_model.understated()
+
+    def honesty(self, now_ns: int) -> tuple[SourceRow, ...]:
+        """The table of how each source's errors compare with what it claims."""
+        return self.honesty_model.rows(now_ns, self.understated())
+
+    def status(self, now_ns: int, answer: str = ANSWERS[0]) -> Status:
+        """The status bar, when the people of an answer are drawn."""
         state = self.state
         window_s = self.params.latency.window_s
         while state.people_times_ns and state.people_times_ns[0] < now_ns - window_s * _NS_PER_S:
             state.people_times_ns.popleft()
-        refused = state.refused + self.pictures.state.refused + self.health_model.state.refused
+        refused = state.refused + self.people_model.state.refused + self.pictures.state.refused
+        refused += self.health_model.state.refused + self.honesty_model.state.refused
         return Status(
             session_s=self._seconds(state.newest_measured_ns) if state.newest_measured_ns >= 0 else float("nan"),
-            people=sum(len(record.ids) for record, _ in self._shown_people(now_ns)),
+            people=self.people_model.count(answer, now_ns, self.health_model.state.ended),
             people_rate_hz=self._people_rate(),
             latency=self.latency_model.summary(now_ns),
             records=state.records,
@@ -241,35 +245,13 @@ class SceneModel:
         return (len(times) - 1) * _NS_PER_S / (times[-1] - times[0])
 
     def _add_people(self, topic: str, record: People, published_ns: int, cause_published_ns: int) -> None:
-        state = self.state
-        history = state.people.get(topic)
-        foreign = record.positions_m.shape[1] != SEGMENTS
-        if foreign or (history is None and len(state.people) >= self.params.max_sources):
-            state.refused += 1
+        if not self.people_model.add(topic, record, published_ns):
             return
-        if history is None:
-            history = state.people[topic] = deque(maxlen=self.params.records_kept)
-        history.append(record)
-        state.people_published_ns[topic] = published_ns
-        state.people_times_ns.append(published_ns)
-        self.latency_model.add(published_ns, cause_published_ns)
-        self._add_trails(record)
-
-    def _add_trails(self, record: People) -> None:
-        trails = self.state.trails
-        ends = [SEGMENT[name] for name in TRAIL_SEGMENTS]
-        most, step_ns = round(self.params.trail_s / self.params.trail_step_s), self.params.trail_step_s * _NS_PER_S
-        for index, person in enumerate(map(int, record.ids[: self.params.max_people])):
-            if person not in trails and len(trails) >= self.params.max_people:
-                continue
-            trail = trails.setdefault(person, deque(maxlen=most))
-            if trail and record.measured_ns < trail[-1][0]:  # the session was started again or wound back
-                trail.clear()
-            if not trail or record.measured_ns - trail[-1][0] >= step_ns:
-                trail.append((record.measured_ns, record.positions_m[index, ends].copy()))
-        oldest_ns = record.measured_ns - round(self.params.trail_s * _NS_PER_S)
-        for person in [person for person, trail in trails.items() if trail[-1][0] < oldest_ns]:
-            del trails[person]
+        self.angles_model.add(topic, record)
+        if answer_of(topic) == ANSWERS[0]:
+            self._note_time(record)
+            self.state.people_times_ns.append(published_ns)
+            self.latency_model.add(published_ns, cause_published_ns)
 
     def _add_radar(self, record: RadarPoints, published_ns: int) -> None:
         radar = self.state.radar
@@ -292,26 +274,6 @@ class SceneModel:
             return
         self.state.truth = record
 
-    def _shown_people(self, now_ns: int) -> list[tuple[People, int]]:
-        """The newest skeletons of each publisher that is not gone."""
-        return [
-            (history[-1], published_ns)
-            for topic, history in self.state.people.items()
-            if (published_ns := self._published_ns(topic, now_ns)) >= now_ns - self.params.gone_s * _NS_PER_S
-        ]
-
-    def _published_ns(self, topic: str, now_ns: int) -> int:
-        """When a publisher of skeletons spoke last; one that has said its last word does not grow old."""
-        ended = topic.rpartition("/")[0] in self.health_model.state.ended
-        return now_ns if ended else self.state.people_published_ns[topic]
-
-    def _latest_history(self) -> tuple[People, ...]:
-        """Recent skeletons of the publisher that spoke last: what is projected into the pictures."""
-        published = self.state.people_published_ns
-        if not published:
-            return ()
-        return tuple(self.state.people[max(published, key=published.__getitem__)])
-
     def _radar_dots(self, now_ns: int) -> list[Points]:
         dots = []
         for name, recent in self.state.radar.items():
@@ -331,27 +293,6 @@ class SceneModel:
                 dots.append(Points(places, uniform(colours.MARKER, 1.0, len(places)), sizes))
         return dots
 
-    def _trail_lines(self) -> list[Lines]:
-        lines = []
-        for person, trail in self.state.trails.items():
-            if len(trail) < 2:
-                continue
-            places = np.stack([place for _, place in trail]).astype(np.float32)
-            ends = np.stack([places[:-1], places[1:]], axis=2)
-            tints = uniform(colours.person_colour(person), 1.0, ends.shape[0] * ends.shape[1])
-            tints[:, 3] = np.repeat(np.linspace(0.05, 0.7, len(ends)), ends.shape[1])
-            lines.append(Lines(ends.reshape(-1, 2, 3), tints))
-        return lines
-
-
-def _centre(shown: list[People]) -> tuple[float, float] | None:
-    roots = np.concatenate([np.zeros((0, 3)), *(record.positions_m[:, SEGMENT["pelvis"]] for record in shown)])
-    roots = roots[np.isfinite(roots).all(axis=1)]
-    if not len(roots):
-        return None
-    x, y = np.median(roots[:, :2], axis=0)
-    return float(x), float(y)
-
 
 def radar_dots(record: RadarPoints, mount: RadarMount, share: float, most: int) -> Points:
     """Detections in the world, coloured by radial speed.
@@ -369,23 +310,6 @@ def radar_dots(record: RadarPoints, mount: RadarMount, share: float, most: int) 
     return Points(places.astype(np.float32), tints, np.full(len(places), RADAR_POINT_PX, np.float32))
 
 
-def _person_bones(record: People, index: int) -> Lines:
-    points = skeleton.points_with_tips(
-        record.positions_m[index], record.q_world_from_segment[index], record.lengths_m[index]
-    )
-    return skeleton.bone_lines(points, colours.person_colour(int(record.ids[index])), record.measured[index])
-
-
-def _person_joints(record: People, index: int) -> Points:
-    colour = colours.person_colour(int(record.ids[index]))
-    return skeleton.joint_dots(record.positions_m[index], colour, record.measured[index])
-
-
-def _person_ellipsoids(record: People, index: int) -> Lines:
-    colour = colours.person_colour(int(record.ids[index]))
-    return skeleton.ellipsoid_lines(record.positions_m[index], record.covariances_m2[index], colour)
-
-
 def _truth_bones(record: Truth) -> list[Lines]:
     lengths_m = skeleton.reference_lengths()
     every = np.ones(SEGMENTS, dtype=bool)
@@ -395,15 +319,3 @@ def _truth_bones(record: Truth) -> list[Lines]:
         ends = skeleton.bone_lines(points, colours.TRUTH, every).ends
         bones.append(Lines(ends, uniform(colours.TRUTH, TRUTH_OPACITY, len(ends))))
     return bones
-
-
-def _faded(lines: Lines, stale: bool) -> Lines:
-    return Lines(lines.ends, _faint(lines.colours)) if stale else lines
-
-
-def _faded_points(points: Points, stale: bool) -> Points:
-    return Points(points.positions, _faint(points.colours), points.sizes_px) if stale else points
-
-
-def _faint(tints: Float32) -> Float32:
-    return tints * np.array([1.0, 1.0, 1.0, STALE_OPACITY], np.float32)

@@ -18,6 +18,13 @@ MEASURED_SIZE_PX = 9.0
 INFERRED_SIZE_PX = 6.0
 ELLIPSOID_SIGMAS = 2.0
 ELLIPSOID_OPACITY = 0.55
+MASS_SIZES_PX = (17.0, 12.0, 6.0)
+"""Rings of the mark of a centre of mass, from the outside."""
+MASS_RING_M = 0.10
+MASS_OPACITY = 0.9
+_DASH_M = 0.04
+_ABOVE_FLOOR_M = 0.008
+"""So that the floor's grid does not hide what lies on it."""
 _CIRCLE_STEPS = 20
 _TOE_TIP_SHARE = 0.17
 """Of the foot's length, how far the toes reach beyond their joint."""
@@ -126,6 +133,33 @@ def ellipsoid_lines(positions_m: Array, covariances_m2: Array, colour: Colour) -
     ends = circles + np.asarray(positions_m, dtype=np.float64)[known][:, None, None, :]
     ends = ends.reshape(-1, 2, 3).astype(np.float32)
     return Lines(ends, uniform(colour, ELLIPSOID_OPACITY, len(ends)))
+
+
+def mass_dot(centre_m: Array, colour: Colour) -> Points:
+    """The mark of a centre of mass [3]: a target that is told from a joint; nothing where it is not finite."""
+    dark, bright = (0.05, 0.06, 0.08), (1.0, 1.0, 1.0)
+    tints = np.array([[*tint, 1.0] for tint in (colour, dark, bright)], np.float32)
+    places = np.tile(np.asarray(centre_m, dtype=np.float32), (len(tints), 1))
+    return Points(places, tints, np.array(MASS_SIZES_PX, np.float32))
+
+
+def mass_lines(centre_m: Array, colour: Colour) -> Lines:
+    """Where a centre of mass [3] stands on the floor (z = 0): a dashed plumb line to a ring with a cross."""
+    centre = np.asarray(centre_m, dtype=np.float64)
+    foot = np.array([centre[0], centre[1], _ABOVE_FLOOR_M])
+    if not np.isfinite(centre).all():
+        return Lines(np.zeros((0, 2, 3), np.float32), np.zeros((0, 4), np.float32))
+    ring = foot + MASS_RING_M * _CIRCLES[:_CIRCLE_STEPS]
+    cross = foot + 1.6 * MASS_RING_M * np.array([[[-1, 0, 0], [1, 0, 0]], [[0, -1, 0], [0, 1, 0]]])
+    ends = np.concatenate([ring, cross, _dashes(foot, centre)]).astype(np.float32)
+    return Lines(ends, uniform(colour, MASS_OPACITY, len(ends)))
+
+
+def _dashes(start: Float64, end: Float64) -> Float64:
+    """[D, 2, 3] dashes as long as their gaps, from one place to another."""
+    count = max(1, round(float(np.linalg.norm(end - start)) / (2 * _DASH_M)))
+    shares = (np.arange(count)[:, None] + np.array([0.0, 0.5])) / count
+    return np.asarray(start + shares[..., None] * (end - start))
 
 
 def reference_lengths() -> Float32:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from viz.models import colours
 from viz.models.fixtures import Fixtures, Label, floor_lines
 from viz.models.lines import Lines, Points
+from viz.models.options import ANSWERS, ViewOptions
+from viz.models.people import Shown
 from viz.models.scene import SceneDrawing
 from viz.widgets import style
 
@@ -31,7 +35,7 @@ PEOPLE_DISTANCE_SHARE = 0.72
 LEGEND = (
     "<span style='color:{measured}'>●</span> bright: measured &nbsp; "
     "<span style='color:{inferred}'>●</span> pale: inferred"
-    " &nbsp;&nbsp; radar: <span style='color:{approaching}'>●</span> approaching "
+    "{ellipsoids}{mass} &nbsp;&nbsp; radar: <span style='color:{approaching}'>●</span> approaching "
     "<span style='color:{still}'>●</span> still <span style='color:{receding}'>●</span> receding"
 )
 
@@ -63,21 +67,26 @@ class SceneView(QtWidgets.QWidget):
         self._floor, self._fixed = _line_item(1.0), _line_item(FIXTURE_WIDTH_PX)
         self._thin, self._bones = _line_item(THIN_WIDTH_PX), _line_item(BONE_WIDTH_PX)
         self._points, self._joints = _dot_item(on_top=False), _dot_item(on_top=True)
-        for item in (self._floor, self._fixed, self._thin, self._points, self._bones, self._joints):
+        self._marks = _dot_item(on_top=True)
+        for item in (self._floor, self._fixed, self._thin, self._points, self._bones, self._joints, self._marks):
             self.view.addItem(item)
         self._draw_fixtures()
         self._labels = [_name_label(label, self) for label in fixtures.labels]
-        self._legend = _legend_label(self)
+        self._legend, self._answer = _overlay_label("legend", self), _overlay_label("answer", self)
         self.reset_view()
 
-    def draw(self, drawing: SceneDrawing) -> None:
-        """Show the moving part."""
+    def draw(self, drawing: SceneDrawing, options: ViewOptions) -> None:
+        """Show the moving part, and say what it is."""
         if self.view is None:
             return
         _set_lines(self._bones, drawing.bones)
         _set_lines(self._thin, drawing.thin)
         _set_points(self._joints, drawing.joints)
+        _set_points(self._marks, drawing.marks)
         _set_points(self._points, drawing.points)
+        _say(self._answer, answer_text(drawing.shown))
+        _say(self._legend, legend_text(options))
+        self._legend.move(4, self.height() - self._legend.height() - 4)
         self._people_at = drawing.centre_m
         if self._people_at is not None and not self._looked_at_people:
             self._looked_at_people = True
@@ -99,12 +108,6 @@ class SceneView(QtWidgets.QWidget):
             elevation=ELEVATION_DEG,
             azimuth=AZIMUTH_DEG,
         )
-
-    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
-        """Keep the legend in its corner."""
-        super().resizeEvent(event)
-        if self.view is not None:
-            self._legend.move(4, self.height() - self._legend.height() - 4)
 
     def _draw_fixtures(self) -> None:
         _set_lines(self._floor, floor_lines(self._fixtures.floor_centre_m, self._fixtures.half_floor_m))
@@ -172,17 +175,54 @@ def _name_label(label: Label, parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
     return widget
 
 
-def _legend_label(parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
+def legend_text(options: ViewOptions) -> str:
+    """What the colours mean."""
     inferred = colours.part_colours(colours.PEOPLE[0], np.zeros(1, dtype=bool))[0, :3]
-    text = LEGEND.format(
+    return LEGEND.format(
         measured=colours.hexadecimal(colours.PEOPLE[0]),
         inferred=style.qcolour(tuple(inferred)).name(),
+        ellipsoids=" &nbsp;&nbsp; ellipsoids: 2 σ" if options.ellipsoids else "",
+        mass=" &nbsp;&nbsp; ◉ centre of mass" if options.centre_of_mass else "",
         approaching=colours.hexadecimal(colours.APPROACHING),
         still=colours.hexadecimal(colours.STILL),
         receding=colours.hexadecimal(colours.RECEDING),
     )
-    label = QtWidgets.QLabel(text, parent)
-    label.setObjectName("legend")
+
+
+def answer_text(shown: Sequence[Shown]) -> str:
+    """Which answer is drawn, and the ghosts in their colours; empty where only ``people`` are."""
+    if not shown or (len(shown) == 1 and shown[0].answer == ANSWERS[0]):
+        return ""
+    drawn, *ghosts = shown
+    texts = [f"<b>{drawn.answer}</b>{offset_text(drawn.offset_s)}"]
+    texts += [
+        f"<span style='color:{colours.hexadecimal(colours.GHOSTS[ghost.answer])}'>—</span> "
+        f"{ghost.answer}{offset_text(ghost.offset_s)}"
+        for ghost in ghosts
+    ]
+    return " &nbsp;&nbsp; ".join(texts)
+
+
+def offset_text(offset_s: float) -> str:
+    """`` 100 ms before``, in words that need no sign; empty where nothing is known or there is none."""
+    milliseconds = round(1e3 * offset_s) if math.isfinite(offset_s) else 0
+    if not milliseconds:
+        return ""
+    return f", {abs(milliseconds)} ms {'ahead' if milliseconds > 0 else 'before'}"
+
+
+def _overlay_label(name: str, parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
+    label = QtWidgets.QLabel(parent)
+    label.setObjectName(name)
     label.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-    label.adjustSize()
+    label.move(6, 6)
+    label.hide()
     return label
+
+
+def _say(label: QtWidgets.QLabel, text: str) -> None:
+    if label.text() != text:
+        label.setText(text)
+        label.adjustSize()
+        label.setVisible(bool(text))
+        label.raise_()

@@ -32,6 +32,16 @@ QTableWidget {{ background: {SURFACE}; alternate-background-color: #191d28; bord
 QHeaderView {{ background: {RAISED}; }}
 QHeaderView::section {{ background: {RAISED}; color: {MUTED}; border: 0; border-bottom: 1px solid {BORDER}; padding: 3px 8px; }}
 QTableCornerButton::section {{ background: {RAISED}; border: 0; }}
+QTabWidget::pane {{ border: 0; }}
+QTabBar {{ background: {SURFACE}; }}
+QTabBar::tab {{ background: {SURFACE}; color: {MUTED}; padding: 4px 14px; border: 0; border-bottom: 2px solid {SURFACE}; }}
+QTabBar::tab:selected {{ color: {TEXT}; border-bottom-color: {ACCENT}; }}
+QTabBar::tab:hover {{ color: {TEXT}; }}
+QPushButton#joint {{ background: {RAISED}; color: {MUTED}; border: 1px solid {BORDER}; border-radius: 4px; padding: 2px 4px; }}
+QPushButton#joint:checked {{ background: #233447; border-color: {ACCENT}; color: {ACCENT}; }}
+QComboBox {{ background: {RAISED}; color: {TEXT}; border: 1px solid {BORDER}; border-radius: 4px; padding: 2px 6px; }}
+QLabel#warning {{ color: {FAULT}; font-weight: bold; padding: 0 10px 8px 10px; }}
+QLabel#answer {{ background: {RAISED}; color: {TEXT}; border: 1px solid {BORDER}; border-radius: 4px; padding: 3px 8px; }}
 QSplitter::handle {{ background: {BORDER}; }}
 QLabel#legend {{ background: transparent; color: {MUTED}; padding: 4px 8px; }}
 QLabel#message {{ color: {WARNING}; padding: 24px; font-size: 14px; }}

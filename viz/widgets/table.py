@@ -1,24 +1,45 @@
-"""The health table."""
+"""Tables of texts: streams and nodes, sources of measurements, angles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from viz.models.health import Level, Row, age_text, rate_text
+from viz.models.angles import Number, degrees_text
+from viz.models.colours import hexadecimal
+from viz.models.health import Level, Row, age_text, number_text, rate_text
+from viz.models.honesty import SourceRow, ratio_text, share_text
 from viz.widgets import style
+
+Cell = tuple[str, str]
+"""Text and colour."""
 
 HEADERS = ("node", "state", "restarts", "stream", "rate /s", "age", "count", "drops", "errors", "node's own figures")
 WIDTHS_PX = (92, 96, 72, 182, 66, 78, 78, 62, 64)
-ROW_HEIGHT_PX = 21
 _NUMBERS = frozenset({2, 4, 5, 6, 7, 8})
+SOURCE_HEADERS = (
+    "source",
+    "of",
+    "person",
+    "real / claimed error",
+    "normalised square",
+    "observations",
+    "gated",
+    "verdict",
+)
+SOURCE_WIDTHS_PX = (150, 92, 62, 140, 132, 104, 78)
+_SOURCE_NUMBERS = frozenset({2, 3, 4, 5, 6})
+ANGLE_HEADERS = ("angle", "side", "deg now", "least", "most")
+ANGLE_WIDTHS_PX = (146, 52, 66, 54)
+_ANGLE_NUMBERS = frozenset({2, 3, 4})
+ROW_HEIGHT_PX = 21
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 _ARROWS = {"out": "→ ", "in": "← ", "": ""}
 
 
-def cells(row: Row, repeated: bool) -> tuple[tuple[str, str], ...]:
+def cells(row: Row, repeated: bool) -> tuple[Cell, ...]:
     """Text and colour of each column; a node's name and state stand on its first row only."""
     plain = style.TEXT
     state_colour = _COLOURS[row.node_level] if row.node_level else style.FINE
@@ -34,16 +55,50 @@ def cells(row: Row, repeated: bool) -> tuple[tuple[str, str], ...]:
         ("–" if no_stream else str(row.count), style.MUTED),
         ("–" if no_stream else str(row.drops), _COLOURS[row.drops_level] if row.drops else style.MUTED),
         ("–" if no_stream else str(row.errors), _COLOURS[row.errors_level] if row.errors else style.MUTED),
-        (row.figures, style.MUTED),
+        (row.figures, _COLOURS[row.figures_level] if row.figures_level else style.MUTED),
     )
 
 
-class HealthTable(QtWidgets.QTableWidget):
-    """Rows of ``HealthModel``."""
+def source_cells(row: SourceRow) -> tuple[Cell, ...]:
+    """Text and colour of each column; a source that understates its errors stands out by its name and in words."""
+    marked = _COLOURS[row.level]
+    return (
+        (row.source, marked),
+        (row.node, style.MUTED),
+        (str(row.person), style.MUTED),
+        (ratio_text(row.ratio), marked),
+        (number_text(row.normalised_square), style.MUTED),
+        (str(row.observations), style.TEXT),
+        (share_text(row.gated_share), _COLOURS[row.gated_level]),
+        (row.verdict, marked if row.level else style.MUTED),
+    )
 
-    def __init__(self) -> None:
-        super().__init__(0, len(HEADERS))
-        self.setHorizontalHeaderLabels(HEADERS)
+
+def number_cells(number: Number) -> tuple[Cell, ...]:
+    """Text and colour of each column; an inferred angle is paler."""
+    return (
+        (number.angle, style.TEXT),
+        (number.side, hexadecimal(number.colour)),
+        (degrees_text(number.degrees), style.TEXT if number.measured else style.MUTED),
+        (degrees_text(number.least_deg, 0), style.MUTED),
+        (degrees_text(number.greatest_deg, 0), style.MUTED),
+    )
+
+
+class TextTable(QtWidgets.QTableWidget):
+    """Coloured texts in rows; changes only cells that have changed."""
+
+    def __init__(self, headers: Sequence[str], widths_px: Sequence[int], numbers: Collection[int]) -> None:
+        """Set up the columns.
+
+        Args:
+            headers: of all columns; the last one takes the room that is left.
+            widths_px: of all columns but the last.
+            numbers: columns that are aligned to the right.
+        """
+        super().__init__(0, len(headers))
+        self._numbers = numbers
+        self.setHorizontalHeaderLabels(list(headers))
         self.verticalHeader().setVisible(False)
         self.verticalHeader().setDefaultSectionSize(ROW_HEIGHT_PX)
         self.setEditTriggers(QtWidgets.QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -53,36 +108,71 @@ class HealthTable(QtWidgets.QTableWidget):
         self.setShowGrid(False)
         self.setWordWrap(False)
         header = self.horizontalHeader()
+        header.setMinimumSectionSize(40)
         header.setStretchLastSection(True)
         header.setDefaultAlignment(QtCore.Qt.AlignmentFlag.AlignLeft | QtCore.Qt.AlignmentFlag.AlignVCenter)
         header.setHighlightSections(False)
-        for column in _NUMBERS:
-            title = QtWidgets.QTableWidgetItem(HEADERS[column])
+        for column in numbers:
+            title = QtWidgets.QTableWidgetItem(headers[column])
             title.setTextAlignment(_RIGHT)
             self.setHorizontalHeaderItem(column, title)
-        for column, width in enumerate(WIDTHS_PX):
+        for column, width in enumerate((*widths_px, header.minimumSectionSize())):
             self.setColumnWidth(column, width)
 
-    def draw(self, rows: Sequence[Row]) -> None:
-        """Show the rows, changing only cells that have changed."""
+    def set_cells(self, rows: Sequence[Sequence[Cell]], tips: Sequence[str] = ()) -> None:
+        """Show the rows; a cell's tip is its own text where the row has none."""
         if self.rowCount() != len(rows):
             self.setRowCount(len(rows))
-        previous = ""
         for index, row in enumerate(rows):
-            for column, (text, colour) in enumerate(cells(row, row.node == previous)):
-                self._set(index, column, text, colour)
-            previous = row.node
+            for column, (text, colour) in enumerate(row):
+                self._set(index, column, text, colour, tips[index] if tips else text)
 
-    def _set(self, row: int, column: int, text: str, colour: str) -> None:
+    def _set(self, row: int, column: int, text: str, colour: str, tip: str) -> None:
         item = self.item(row, column)
         if item is None:
             item = QtWidgets.QTableWidgetItem()
-            if column in _NUMBERS:
+            if column in self._numbers:
                 item.setTextAlignment(_RIGHT)
             self.setItem(row, column, item)
         if item.text() != text:
             item.setText(text)
-            item.setToolTip(text)
+        if item.toolTip() != tip:
+            item.setToolTip(tip)
         if item.data(QtCore.Qt.ItemDataRole.UserRole) != colour:
             item.setData(QtCore.Qt.ItemDataRole.UserRole, colour)
             item.setForeground(QtGui.QColor(colour))
+
+
+class SourceTable(TextTable):
+    """Rows of ``HonestyModel``."""
+
+    def __init__(self) -> None:
+        super().__init__(SOURCE_HEADERS, SOURCE_WIDTHS_PX, _SOURCE_NUMBERS)
+
+    def draw(self, rows: Sequence[SourceRow]) -> None:
+        """Show the rows."""
+        self.set_cells([source_cells(row) for row in rows])
+
+
+class NumberTable(TextTable):
+    """Newest angles and their range."""
+
+    def __init__(self) -> None:
+        super().__init__(ANGLE_HEADERS, ANGLE_WIDTHS_PX, _ANGLE_NUMBERS)
+        self.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def draw(self, numbers: Sequence[Number]) -> None:
+        """Show the rows; what zero and a positive value mean is in the tips."""
+        self.set_cells([number_cells(number) for number in numbers], [number.tip for number in numbers])
+
+
+class HealthTable(TextTable):
+    """Rows of ``HealthModel``."""
+
+    def __init__(self) -> None:
+        super().__init__(HEADERS, WIDTHS_PX, _NUMBERS)
+
+    def draw(self, rows: Sequence[Row]) -> None:
+        """Show the rows."""
+        before = ["", *(row.node for row in rows)]
+        self.set_cells([cells(row, row.node == node) for row, node in zip(rows, before, strict=False)])

@@ -5,22 +5,39 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from viz.models.feed import Feed, RecordingControl, next_interval_ms
 from viz.models.health import rate_text
-from viz.models.scene import SceneModel, Status, ViewOptions
+from viz.models.options import ANSWERS, PanelName, ViewOptions
+from viz.models.scene import SceneModel, Status
 from viz.widgets import style
+from viz.widgets.angles import AnglesPanel
 from viz.widgets.panels import PanelGrid
 from viz.widgets.scene3d import SceneView
-from viz.widgets.table import HealthTable
+from viz.widgets.table import HealthTable, SourceTable
 
 DRAIN_BUDGET_S = 0.05
 TABLE_PERIOD_S = 0.25
+ANGLES_PERIOD_S = 0.1
 DEFAULT_SIZE = (1280, 800)
 SCENE_SHARE, PANELS_SHARE = 58, 42
 UPPER_SHARE, TABLE_SHARE = 72, 28
+
+PANELS: dict[PanelName, tuple[str, str, str]] = {
+    "streams": ("Streams", "S", "How often, how late and how much was lost"),
+    "sources": ("Sources", "D", "How the errors of each source compare with what it claims"),
+    "angles": ("Angles", "A", "Clinical joint angles of the last ten seconds"),
+}
+"""Panels below the scene: title, key, what it is for."""
+_ANSWER_TEXTS = (
+    ("people", "People", "1", "Everyone as they are"),
+    ("smoothed", "Smoothed", "2", "Everyone as they were a moment ago, in the light of what came since: lag_s"),
+    ("predicted", "Predicted", "3", "Everyone as they will be in a moment: ahead_s"),
+)
 
 
 class ViewerWindow(QtWidgets.QMainWindow):
@@ -35,6 +52,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
         recording: RecordingControl | None = None,
         no_gl: str = "",
         options: ViewOptions | None = None,
+        panel: PanelName = "streams",
     ) -> None:
         """Set up the window.
 
@@ -45,6 +63,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
             recording: what the record button does; without it the button is off.
             no_gl: why there is no OpenGL; empty where there is.
             options: switched on at the start.
+            panel: of ``PANELS``, open at the start.
         """
         super().__init__()
         self.setWindowTitle(f"{title} – Kinefuse")
@@ -54,11 +73,13 @@ class ViewerWindow(QtWidgets.QMainWindow):
         self.options = options or ViewOptions()
         self.paused = False
         self.frames_drawn = 0
-        self._table_drawn_s = -math.inf
+        self._drawn_s = dict.fromkeys(PANELS, -math.inf)
         self._due_s = self._last_s = time.perf_counter()
         self._fps = 0.0
         self.scene, self.panels, self.table = SceneView(model.fixtures(), no_gl), PanelGrid(), HealthTable()
+        self.sources, self.angles = SourceTable(), AnglesPanel()
         self._lay_out()
+        self.open_panel(panel)
         self._add_toolbar()
         self._add_status_bar()
         self._timer = QtCore.QTimer(self)
@@ -96,16 +117,50 @@ class ViewerWindow(QtWidgets.QMainWindow):
 
     def _draw(self) -> None:
         now_ns = self.feed.now_ns()
-        self.scene.draw(self.model.scene(now_ns, self.options))
+        self.scene.draw(self.model.scene(now_ns, self.options), self.options)
         self.panels.draw(self.model.panels(self.options))
-        now_s = time.perf_counter()
-        if now_s - self._table_drawn_s >= TABLE_PERIOD_S:
+        if self._due("streams", TABLE_PERIOD_S):
             self.table.draw(self.model.health(now_ns))
-            self._table_drawn_s = now_s
+            self._warn()
+            self._offer_answers()
+        if self.tabs.currentWidget() is self.sources and self._due("sources", TABLE_PERIOD_S):
+            self.sources.draw(self.model.honesty(now_ns))
+        if self.tabs.currentWidget() is self.angles and self._due("angles", ANGLES_PERIOD_S):
+            self.angles.draw(self.model.angles(self.options.answer, self.angles.options))
         self.frames_drawn += 1
 
+    def _due(self, panel: PanelName, period_s: float) -> bool:
+        """Whether a panel was drawn long ago; then it counts as drawn now."""
+        now_s = time.perf_counter()
+        if now_s - self._drawn_s[panel] < period_s:
+            return False
+        self._drawn_s[panel] = now_s
+        return True
+
+    def _warn(self) -> None:
+        """Name the sources that understate their errors, whichever panel is open."""
+        found = [item.words() for item in self.model.understated()]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        text = f"⚠ {found[0]}{more}" if found else ""
+        if self.warning.text() != text:
+            self.warning.setText(text)
+            self.warning.setToolTip("\n".join(found))
+            self.warning.setVisible(bool(text))
+
+    def _offer_answers(self) -> None:
+        """Only what has come can be chosen; what is chosen stays so."""
+        known = self.model.people_model.answers()
+        for answer, action in self.answer_actions.items():
+            action.setEnabled(answer in known or answer in (ANSWERS[0], self.options.answer))
+        self.option_actions["ghosts"].setEnabled(len(known) > 1 or self.options.ghosts)
+
+    def open_panel(self, name: PanelName) -> None:
+        """Bring one of ``PANELS`` to the front."""
+        self.tabs.setCurrentIndex(list(PANELS).index(name))
+        self._drawn_s[name] = -math.inf
+
     def _draw_status(self) -> None:
-        status = self.model.status(self.feed.now_ns())
+        status = self.model.status(self.feed.now_ns(), self.options.answer)
         for label, text in zip(self._labels, status_texts(status, self._fps), strict=True):
             if label.text() != text:
                 label.setText(text)
@@ -120,7 +175,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
         upper.setStretchFactor(1, PANELS_SHARE)
         whole = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
         whole.addWidget(upper)
-        whole.addWidget(self.table)
+        whole.addWidget(self._add_tabs())
         width, height = DEFAULT_SIZE
         upper.setSizes([width * SCENE_SHARE // 100, width * PANELS_SHARE // 100])
         whole.setSizes([height * UPPER_SHARE // 100, height * TABLE_SHARE // 100])
@@ -130,6 +185,28 @@ class ViewerWindow(QtWidgets.QMainWindow):
             splitter.setHandleWidth(2)
             splitter.setChildrenCollapsible(False)
         self.setCentralWidget(whole)
+
+    def _add_tabs(self) -> QtWidgets.QTabWidget:
+        """The panels below the scene, and in their corner the warning that stays in sight."""
+        self.tabs = QtWidgets.QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.tabs.tabBar().setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        widgets: dict[PanelName, QtWidgets.QWidget] = {
+            "streams": self.table,
+            "sources": self.sources,
+            "angles": self.angles,
+        }
+        for index, (name, (title, key, tip)) in enumerate(PANELS.items()):
+            self.tabs.addTab(widgets[name], title)
+            self.tabs.setTabToolTip(index, f"{tip} ({key})")
+            shortcut = QtGui.QShortcut(QtGui.QKeySequence(key), self)
+            shortcut.activated.connect(partial(self.open_panel, name))
+        self.warning = QtWidgets.QLabel()
+        self.warning.setObjectName("warning")
+        self.warning.setVisible(False)
+        self.tabs.setCornerWidget(self.warning)
+        return self.tabs
 
     def _add_toolbar(self) -> None:
         bar = self.addToolBar("viewer")
@@ -151,10 +228,19 @@ class ViewerWindow(QtWidgets.QMainWindow):
             for name, text, key, tip in (
                 ("reprojection", "Reprojection", "P", "The skeleton projected into the pictures"),
                 ("ellipsoids", "Ellipsoids", "E", "Two-sigma uncertainty of every joint"),
+                ("centre_of_mass", "Centre of mass", "M", "Of the whole body, with where it stands on the floor"),
                 ("trails", "Trails", "T", "The last two seconds of head, hands and feet"),
                 ("truth", "Truth", "G", "The simulator's or a reference system's own answer"),
             )
         }
+        bar.addSeparator()
+        group = QtGui.QActionGroup(self)
+        self.answer_actions = {
+            answer: self._answer(bar, group, answer, text, key, tip) for answer, text, key, tip in _ANSWER_TEXTS
+        }
+        self.option_actions["ghosts"] = self._option(
+            bar, "ghosts", "Ghosts", "O", "The other two as thin lines, beside the one that is drawn"
+        )
 
     def _action(self, bar: QtWidgets.QToolBar, text: str, key: str, tip: str) -> QtGui.QAction:
         action = QtGui.QAction(text, self)
@@ -170,8 +256,22 @@ class ViewerWindow(QtWidgets.QMainWindow):
         action.toggled.connect(lambda on: self._set_option(name, on))
         return action
 
+    def _answer(
+        self, bar: QtWidgets.QToolBar, group: QtGui.QActionGroup, answer: str, text: str, key: str, tip: str
+    ) -> QtGui.QAction:
+        action = self._action(bar, text, key, tip)
+        action.setCheckable(True)
+        action.setChecked(answer == self.options.answer)
+        action.setActionGroup(group)
+        action.triggered.connect(lambda: self._set_answer(answer))
+        return action
+
+    def _set_answer(self, answer: str) -> None:
+        self.options = replace(self.options, answer=answer)
+
     def _set_option(self, name: str, on: bool) -> None:
-        self.options = replace(self.options, **{name: on})
+        change: dict[str, Any] = {name: on}
+        self.options = replace(self.options, **change)
 
     def _add_status_bar(self) -> None:
         bar = self.statusBar()

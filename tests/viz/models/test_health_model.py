@@ -104,3 +104,17 @@ def test_texts() -> None:
     assert [rate_text(value) for value in (math.nan, 0.0, 29.97, 119.6)] == ["–", "0.0", "30.0", "120"]
     assert [age_text(value) for value in (math.nan, 0.0054, 2.34, 600.0)] == ["–", "5 ms", "2.3 s", "10 min"]
     assert counters_text({"a": 23123.0, "b": 1.23456, "c": 1.0}, 2) == "a 23123  ·  b 1.235"
+
+
+def test_a_source_that_understates_its_errors_is_named_in_words_before_the_figures() -> None:
+    counters = {"births": 2.0, "understated/cam2": 3.04, "understated/imu": 5.0}
+    model = HealthModel()
+    model.add(lab.health("fusion", {"out fusion/people": (30.0, 0.0, 0, 0)}, counters=counters), 0)
+    (row,) = model.rows(0)
+    words = ["cam2 errs 3.0 times more than it claims", "imu errs 5.0 times more than it claims"]
+    assert row.figures == "  ·  ".join([*words, "births 2"])
+    assert row.figures_level == Level.FAULT
+    assert [item.source for item in model.understated()] == ["imu", "cam2"]
+    model.add(lab.health("fusion", {"out fusion/people": (30.0, 0.0, 0, 0)}, counters={"births": 2.0}), NS)
+    assert model.rows(NS)[0].figures_level == Level.FINE
+    assert model.understated() == ()

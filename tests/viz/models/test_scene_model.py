@@ -13,7 +13,8 @@ from fusion.maths.camera import project
 from fusion.records import Landmarks3D, StreamEnd
 from viz.models import colours
 from viz.models.feed import FRAME_MS, next_interval_ms
-from viz.models.scene import SceneModel, SceneParams, ViewOptions
+from viz.models.options import ViewOptions
+from viz.models.scene import SceneModel, SceneParams
 from viz.models.skeleton import BONES, TIPS, ellipsoid_lines, points_with_tips
 
 NS = lab.NS
@@ -180,11 +181,14 @@ def test_memory_is_bounded_under_a_flood() -> None:
         model.update(f"node{number % 300}/people", record, number, 1)
         model.update("radar1/points", points, number)
         model.update(f"n{number}/end", StreamEnd(measured_ns=0, received_ns=0), number)
-    state = model.state
-    assert len(state.people) <= params.max_sources
-    assert max(len(history) for history in state.people.values()) <= params.records_kept
+    state, sources = model.state, model.people_model.state.sources
+    assert len(sources) <= params.people.max_topics
+    assert max(len(source.history) for source in sources.values()) <= params.people.records_kept
+    assert max(len(source.trails) for source in sources.values()) <= params.people.max_people
+    tracks = model.angles_model.state.tracks
+    assert len(tracks) <= params.angles.max_topics
+    assert max(map(len, tracks.values())) <= params.angles.max_people
     assert len(state.radar["radar1"]) <= params.records_kept
-    assert len(state.trails) <= params.max_people
     assert len(state.people_times_ns) <= 4096
     assert len(model.latency_model.state.values) <= params.latency.most
     assert len(model.health_model.state.ended) <= params.health.max_nodes

@@ -58,6 +58,55 @@ def test_switches_pause_and_record_do_what_they_say(display_environment: dict[st
     assert record["failing_calls"] == ["start"]
 
 
+def test_the_button_of_an_answer_draws_it_alone_and_ghosts_show_the_others_thinly(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    found = run("answers", display_environment, tmp_path / "window.png")
+    assert found["can"] == {"people": True, "smoothed": True, "predicted": False}
+    enough, few = found["measured"] - 2, found["measured"] // 4
+    assert found["people"]["people"] >= enough
+    assert found["people"]["smoothed"] <= few
+    assert found["people text"] == ""
+    assert found["smoothed"]["smoothed"] >= enough
+    assert found["smoothed"]["people"] <= few
+    assert "smoothed" in found["smoothed text"]
+    assert not found["smoothed shank"]
+    assert found["ghosts"]["smoothed"] >= enough
+    assert found["ghosts shank"]
+    assert "people" in found["ghosts text"]
+    assert len(set(found["keys"])) == len(found["keys"]) >= 3
+
+
+def test_the_centre_of_mass_is_marked_with_its_place_on_the_floor(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    found = run("centre_of_mass", display_environment, tmp_path / "window.png")
+    assert found["white"] == [False, True]
+    assert found["ring"] >= 8
+    assert found["legend"]
+
+
+def test_the_panels_show_the_curves_the_numbers_and_the_source_that_is_wrong(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    found = run("panels", display_environment, tmp_path / "window.png")
+    assert found["axes"] == "knee flexion"
+    assert set(found["on_curve"]) == {"right", "left"}
+    for side, (hits, values) in found["on_curve"].items():
+        assert hits >= 0.7 * values > 0, side
+    assert found["person"] == "person 1"
+    assert [row[:2] for row in found["cells"]] == [["knee flexion", "right"], ["knee flexion", "left"]]
+    assert [float(row[2]) for row in found["cells"]] == pytest.approx(found["truth"], abs=0.06)
+    assert found["open"] == "Sources"
+    assert found["sources"] == [
+        ["cam2", "3.10 ×", "cam2 errs 3.1 times more than it claims"],
+        ["cam1", "0.97 ×", "errs about as much as it claims"],
+    ]
+    assert found["colour"] == "#ff6b61"
+    assert found["warning"] == "⚠ cam2 errs 3.1 times more than it claims"
+    assert found["figures"] == "cam2 errs 3.1 times more than it claims  ·  births 1"
+
+
 def test_without_opengl_the_window_says_so_and_shows_the_rest(
     display_environment: dict[str, str], tmp_path: Path
 ) -> None:

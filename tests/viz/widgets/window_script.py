@@ -6,6 +6,7 @@ python window_script.py TASK [PNG]
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,11 +16,15 @@ import viewer_lab as lab
 from PySide6 import QtCore, QtGui, QtTest
 
 from fusion.body import skeleton as body
+from fusion.body.angles import ANGLE
 from fusion.maths.camera import project
-from fusion.records import Array, UInt8
+from fusion.records import Array, People, UInt8
 from viz.models import colours
 from viz.models.feed import Arrival
-from viz.models.scene import SceneModel, ViewOptions
+from viz.models.options import ViewOptions
+from viz.models.scene import SceneModel
+from viz.models.skeleton import MASS_RING_M
+from viz.widgets.angles import across, down
 from viz.widgets.jpeg import decode_jpeg, image_pixels
 from viz.widgets.window import ViewerWindow, open_application
 
@@ -32,14 +37,25 @@ LONG_BONES = np.array(
         for name in ("right_hand", "right_forearm", "left_lower_leg", "right_lower_leg", "left_foot", "right_foot")
     ]
 )
+KNEES = [ANGLE["right_knee_flexion"], ANGLE["left_knee_flexion"]]
+FUSION = {"out fusion/people": (30.0, 0.01, 0, 0), "out fusion/innovations": (1.0, 4.0, 0, 0)}
+SHIFTS_M = {"people": 0.0, "smoothed": 0.9, "predicted": -0.9}
+"""Where the person of each answer stands, so that they are told apart in a picture."""
+
+
+def moved(record: People, shift_m: float) -> People:
+    """Everyone shifted along x."""
+    shift = np.array([shift_m, 0.0, 0.0], np.float32)
+    return replace(record, positions_m=record.positions_m + shift, centre_of_mass_m=record.centre_of_mass_m + shift)
 
 
 class MadeUpFeed:
     """A person seen by four cameras and a radar; cam4 sends no pictures, cam2 JPEG."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: tuple[str, ...] = ("people",), counters: dict[str, float] | None = None) -> None:
         self.time_s = 0.0
         self.waiting: list[Arrival] = []
+        self.answers, self.counters = answers, counters or {}
 
     def step(self) -> None:
         self.time_s += 1 / 30
@@ -55,10 +71,12 @@ class MadeUpFeed:
             yield f"{camera.name}/image", picture
         for camera in RIG.cameras:
             yield f"pose/{camera.name}", lab.landmarks(time_s, camera)
-        yield "fusion/people", lab.people(time_s, inferred=INFERRED)
+        for answer in self.answers:
+            yield f"fusion/{answer}", moved(lab.people(time_s, inferred=INFERRED), SHIFTS_M[answer])
+        yield "fusion/innovations", lab.innovations(time_s, {"cam1": (0.97, 900, 3), "cam2": (3.1, 800, 200)})
         yield "radar1/points", lab.radar_points(time_s)
         yield "sim/truth", lab.truth(time_s)
-        yield "@/health", lab.health("fusion", {"out fusion/people": (30.0, 0.01, 0, 0)}, time_s)
+        yield "@/health", lab.health("fusion", FUSION, time_s, counters=self.counters)
         yield "@/health", lab.health("cam4", {"out cam4/image": (0.0, 7.0, 0, 0)}, time_s)
 
     def drain(self, budget_s: float) -> Iterator[Arrival]:
@@ -108,10 +126,12 @@ def near(picture: UInt8, place: Array, colour: tuple[float, float, float], radiu
     return bool(distance.size and distance.min() < 60)
 
 
-def opened(no_gl: str = "", options: ViewOptions | None = None) -> tuple[ViewerWindow, MadeUpFeed]:
+def opened(
+    no_gl: str = "", options: ViewOptions | None = None, feed: MadeUpFeed | None = None, panel: str = "streams"
+) -> tuple[ViewerWindow, MadeUpFeed]:
     """A window that is shown and has drawn some records; its timer stands still."""
-    feed = MadeUpFeed()
-    window = ViewerWindow("lab", SceneModel(RIG, decode_jpeg), feed, no_gl=no_gl, options=options)
+    feed = feed or MadeUpFeed()
+    window = ViewerWindow("lab", SceneModel(RIG, decode_jpeg), feed, no_gl=no_gl, options=options, panel=panel)
     window.resize(*SIZE)
     window.show()
     QtTest.QTest.qWaitForWindowExposed(window)
@@ -133,6 +153,18 @@ def picture_of(window: ViewerWindow, path: str) -> UInt8:
     return image_pixels(image)
 
 
+def scene_places(window: ViewerWindow, points_m: Array) -> Array:
+    """Where in the window points [N, 3] of the room appear: [N, 2] px."""
+    view = window.scene.view
+    box = (0, 0, view.width(), view.height())
+    matrix = np.array((view.projectionMatrix(box, box) * view.viewMatrix()).data()).reshape(4, 4).T
+    clip = np.c_[points_m, np.ones(len(points_m))] @ matrix.T
+    corner = view.mapTo(window, QtCore.QPoint(0, 0))
+    x = corner.x() + (clip[:, 0] / clip[:, 3] + 1) / 2 * view.width()
+    y = corner.y() + (1 - clip[:, 1] / clip[:, 3]) / 2 * view.height()
+    return np.c_[x, y]
+
+
 def content(path: str) -> dict[str, object]:
     """How many joints of the person are found in the 3-D view and in the cameras' panels."""
     window, feed = opened()
@@ -140,15 +172,8 @@ def content(path: str) -> dict[str, object]:
     record = lab.people(feed.time_s, inferred=INFERRED)
     joints = record.positions_m[0].astype(np.float64)
     person = colours.person_colour(1)
-    view = window.scene.view
-    box = (0, 0, view.width(), view.height())
-    matrix = np.array((view.projectionMatrix(box, box) * view.viewMatrix()).data()).reshape(4, 4).T
-    clip = np.c_[joints, np.ones(len(joints))] @ matrix.T
-    corner = view.mapTo(window, QtCore.QPoint(0, 0))
-    x = corner.x() + (clip[:, 0] / clip[:, 3] + 1) / 2 * view.width()
-    y = corner.y() + (1 - clip[:, 1] / clip[:, 3]) / 2 * view.height()
     measured = record.measured[0].astype(bool)
-    in_scene = [near(picture, place, person) for place in np.c_[x, y][measured]]
+    in_scene = [near(picture, place, person) for place in scene_places(window, joints)[measured]]
     in_panels, pictured = {}, {}
     for camera in RIG.cameras:
         panel = window.panels.panels[camera.name]
@@ -161,7 +186,7 @@ def content(path: str) -> dict[str, object]:
         corner_pixel = picture[round(rect.bottom()) - 4, round(rect.right()) - 4]
         pictured[camera.name] = bool(corner_pixel[0] > 100)
     return {
-        "renderer_valid": bool(view.isValid()),
+        "renderer_valid": bool(window.scene.view.isValid()),
         "measured": int(measured.sum()),
         "in_scene": sum(in_scene),
         "long_bones": len(LONG_BONES),
@@ -173,9 +198,96 @@ def content(path: str) -> dict[str, object]:
     }
 
 
+def answers(path: str) -> dict[str, object]:
+    """Which answer's measured joints are found in the 3-D view, with each key; what can be chosen."""
+    window, feed = opened(feed=MadeUpFeed(("people", "smoothed")))
+    person, ghost = colours.person_colour(1), colours.GHOSTS["people"]
+    found: dict[str, object] = {"can": {name: item.isEnabled() for name, item in window.answer_actions.items()}}
+    steps = {
+        "people": None,
+        "smoothed": window.answer_actions["smoothed"],
+        "ghosts": window.option_actions["ghosts"],
+    }
+    for name, action in steps.items():
+        if action is not None:
+            action.trigger()
+        advance(window, feed)
+        picture = picture_of(window, path)
+        record = lab.people(feed.time_s, inferred=INFERRED)
+        of = {answer: moved(record, SHIFTS_M[answer]).positions_m[0] for answer in feed.answers}
+        joints = {answer: scene_places(window, places[record.measured[0] > 0]) for answer, places in of.items()}
+        found[name] = {answer: sum(near(picture, place, person) for place in joints[answer]) for answer in joints}
+        shank = [body.SEGMENT["right_lower_leg"], body.SEGMENT["right_foot"]]
+        middle = scene_places(window, of["people"][shank].mean(axis=0)[None])[0]
+        found[f"{name} shank"] = near(picture, middle, tuple(0.8 * part for part in ghost), 2)
+        found[f"{name} text"] = window.scene._answer.text() if window.scene._answer.isVisible() else ""
+    keys = [item.shortcut().toString() for item in window.findChildren(QtGui.QAction) if not item.shortcut().isEmpty()]
+    keys += [item.key().toString() for item in window.findChildren(QtGui.QShortcut)]
+    found["keys"] = sorted(keys)
+    found["measured"] = int((record.measured[0] > 0).sum())
+    return found
+
+
+def centre_of_mass(path: str) -> dict[str, object]:
+    """The mark at the centre of mass and the ring on the floor below it."""
+    window, feed = opened()
+    plain = picture_of(window, path).astype(int)
+    window.option_actions["centre_of_mass"].trigger()
+    window.tick()
+    window._timer.stop()
+    picture = picture_of(window, path)
+    centre = lab.people(feed.time_s).centre_of_mass_m[0].astype(np.float64)
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.c_[centre[0] + MASS_RING_M * np.cos(angles), centre[1] + MASS_RING_M * np.sin(angles), np.zeros(12)]
+    places = scene_places(window, np.r_[centre[None], ring])
+    return {
+        "white": [near(image.astype(np.uint8), places[0], (1.0, 1.0, 1.0), 2) for image in (plain, picture)],
+        "ring": sum(near(picture, place, colours.person_colour(1), 2) for place in places[1:]),
+        "legend": "centre of mass" in window.scene._legend.text(),
+    }
+
+
+def panels(path: str) -> dict[str, object]:
+    """What stands in the panels of sources and angles, and the warning that all of them share."""
+    feed = MadeUpFeed(counters={"births": 1.0, "understated/cam2": 3.1})
+    window, _ = opened(feed=feed, panel="angles")
+    window._drawn_s["streams"] = -math.inf
+    QtTest.QTest.mouseClick(window.angles.joints["hip"], QtCore.Qt.MouseButton.LeftButton)
+    window._drawn_s["angles"] = -math.inf
+    advance(window, feed)
+    picture = picture_of(window, path)
+    (axes,) = window.model.angles("people", window.angles.options).axes
+    (rect,) = window.angles.plots.plot_rects()
+    corner = window.angles.plots.mapTo(window, QtCore.QPoint(0, 0))
+    on_curve = {}
+    for curve in axes.curves:
+        places = np.concatenate(
+            [np.c_[across(piece.times_s, axes, rect), down(piece.degrees, axes, rect)] for piece in curve.pieces]
+        )
+        hits = [near(picture, place + np.array([corner.x(), corner.y()]), curve.colour, 2) for place in places]
+        on_curve[curve.side] = [sum(hits), len(hits)]
+    numbers = window.angles.numbers
+    cells = [[numbers.item(row, column).text() for column in range(3)] for row in range(numbers.rowCount())]
+    window.open_panel("sources")
+    advance(window, feed)
+    sources = window.sources
+    return {
+        "axes": axes.title,
+        "on_curve": on_curve,
+        "cells": cells,
+        "truth": np.degrees(lab.people(feed.time_s - 1 / 30).angles_rad[0, KNEES]).tolist(),
+        "person": window.angles.person.currentText(),
+        "open": window.tabs.tabText(window.tabs.currentIndex()),
+        "sources": [[sources.item(row, column).text() for column in (0, 3, 7)] for row in range(sources.rowCount())],
+        "colour": sources.item(0, 0).foreground().color().name(),
+        "warning": window.warning.text() if window.warning.isVisible() else "",
+        "figures": window.table.item(1, 9).text(),
+    }
+
+
 def switches(path: str) -> dict[str, object]:
     """Pixels of the whole window with the switches off and on; what pause and record do."""
-    window, feed = opened(options=ViewOptions(reprojection=False))
+    window, feed = opened(options=ViewOptions(reprojection=False), feed=MadeUpFeed(("people", "smoothed")))
     plain = picture_of(window, path).astype(int)
     top = window.scene.mapTo(window, QtCore.QPoint(0, 0)).y()
     bottom = top + window.scene.height()
@@ -239,5 +351,6 @@ def references(_path: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     application = open_application()
-    task = {"content": content, "switches": switches, "without_gl": without_gl, "references": references}[sys.argv[1]]
+    tasks = (content, answers, centre_of_mass, panels, switches, without_gl, references)
+    task = {task.__name__: task for task in tasks}[sys.argv[1]]
     print(json.dumps(task(sys.argv[2])), flush=True)
