@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.5
 CHECK_EVERY_MS = 100
-NO_DATA_AFTER_S = 30.0
-"""A picture is given up if nothing but health has come for so long."""
+NO_DATA_AFTER_S = 120.0
+"""A picture is given up if nothing but health has come for so long; a graph's first start compiles for a while."""
 EXTRA = "the viewer's packages are not installed: pip install 'kinefuse[viewer]'"
 DONE, FAILED = 0, 1
 
