@@ -27,7 +27,7 @@ from fusion.filter.start_one_view import (
     one_view_state,
     reprojection_cost,
 )
-from fusion.filter.state import LENGTH, State
+from fusion.filter.state import LENGTH, NEVER_NS, State
 from fusion.filter.system import Measurement, make_body
 from fusion.filter.update import Updater
 from fusion.maths.camera import camera_arrays
@@ -116,7 +116,7 @@ class Births:
             return sum(reprojection_cost(names, *sight, state, p.one_view) for sight in sights)
 
         def widen(coordinates: Float64) -> State:
-            return one_view_state(
+            state = one_view_state(
                 coordinates,
                 sights[0].camera,
                 time_ns,
@@ -125,6 +125,9 @@ class Births:
                 lengths_m,
                 params=p.one_view,
             )
+            if len(sights) == 1:
+                state.stereo_ns = NEVER_NS
+            return state
 
         def fit(state: State) -> float:
             return misfit(state) if self._fits(state, measurements) else np.inf
@@ -159,7 +162,9 @@ class Births:
         """
         aligned = with_body_heading(q_world_from_segment, segments)
         subject = self.subject
-        return inertial_state(aligned, segments, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
+        state = inertial_state(aligned, segments, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
+        state.stereo_ns = NEVER_NS
+        return state
 
     def landmarks_of(self, nominal: Float64, set_name: str) -> Float64:
         """World landmarks [K, 3] of a body at ``nominal`` [n]."""

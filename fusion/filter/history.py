@@ -1,7 +1,8 @@
 """One person's filter with a memory: measurements in any order, each applied at its own time.
 
 The ring keeps every measurement of the last ``window_s`` with the state after
-it; what was measured at one time is one entry and one update. A measurement that
+it; what was measured at one time is one update, of the pictures first and then
+of the rest. A measurement that
 comes late is put where it belongs, and what comes after it is computed again
 when somebody asks, so the outcome is that of the right order. What is older is
 refused. The same ring gives the state of a moment ago in the light of all that
@@ -21,6 +22,7 @@ from fusion.filter.innovations import InnovationStatistics, Tally
 from fusion.filter.measurements.anatomy import AnatomyParams
 from fusion.filter.measurements.ground import ContactParams
 from fusion.filter.measurements.imu_slots import stop_silent_slots
+from fusion.filter.measurements.landmarks import Landmarks2DMeasurement, Landmarks3DMeasurement, together
 from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State, empty_state
@@ -70,6 +72,8 @@ class Entry:
     """All that was measured at one time, and the state after it."""
 
     time_ns: int
+    rank: int
+    """Which update of that time: pictures first, then the rest, as both together would touch all of the state."""
     measurements: list[Measurement]
     """In the order of their sources."""
     after: State
@@ -99,6 +103,7 @@ class Stepper:
         Returns:
             How each measurement's innovations compare with what it claims.
         """
+        measurements = together(measurements)
         predict(state, self.process, time_ns)
         stop_silent_slots(state, time_ns, self.params.imu_silence_s)
         used = self.updater.apply(state, measurements, information=information) >= 0
@@ -147,9 +152,10 @@ class PersonFilter:
         time_ns = measurement.time_ns
         if time_ns < max(self._base.time_ns, self.newest_ns - self._window_ns()):
             return Outcome.REFUSED_LATE
-        index = bisect.bisect_left(self._entries, time_ns, key=_time_of)
-        if index == len(self._entries) or self._entries[index].time_ns != time_ns:
-            self._entries.insert(index, self._new_entry(time_ns))
+        key = time_ns, rank_of(measurement)
+        index = bisect.bisect_left(self._entries, key, key=_key_of)
+        if index == len(self._entries) or _key_of(self._entries[index]) != key:
+            self._entries.insert(index, self._new_entry(*key))
         bisect.insort_right(self._entries[index].measurements, measurement, key=_source_of)
         self._settled = min(self._settled, index)
         if self.journal is not None:
@@ -187,11 +193,11 @@ class PersonFilter:
         """
         return self._state_after(bisect.bisect_left(self._entries, time_ns, key=_time_of))
 
-    def _new_entry(self, time_ns: int) -> Entry:
+    def _new_entry(self, time_ns: int, rank: int) -> Entry:
         if not self._pool:
-            return Entry(time_ns, [], empty_state(self.imus), make_information(len(self._base.nominal)))
+            return Entry(time_ns, rank, [], empty_state(self.imus), make_information(len(self._base.nominal)))
         entry = self._pool.pop()
-        entry.time_ns = time_ns
+        entry.time_ns, entry.rank = time_ns, rank
         entry.measurements = []
         return entry
 
@@ -233,11 +239,20 @@ def lengths_known(state: State, params: FilterParams) -> bool:
     # A length that no landmark tells of (a hand, seen by a detector without fingers) keeps its prior.
     told = sigmas[sigmas < params.untold_share]
     known = told.size > 0 and float(told.max()) < params.lock_share
-    return known or age_s > params.lock_at_latest_s
+    return known or (told.size > 0 and age_s > params.lock_at_latest_s)
 
 
 def _time_of(entry: Entry) -> int:
     return entry.time_ns
+
+
+def _key_of(entry: Entry) -> tuple[int, int]:
+    return entry.time_ns, entry.rank
+
+
+def rank_of(measurement: Measurement) -> int:
+    """Which update of its time a measurement belongs to."""
+    return 0 if isinstance(measurement, Landmarks2DMeasurement | Landmarks3DMeasurement) else 1
 
 
 def _source_of(measurement: Measurement) -> str:

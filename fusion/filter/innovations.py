@@ -17,7 +17,7 @@ from typing import NamedTuple
 _MEMORY = 200.0
 """Measurements that the running mean looks back."""
 _RATIO_CAP = 100.0
-UNDERSTATED_RATIO = 1.8
+UNDERSTATED_RATIO = 1.5
 """A source whose errors are so many times what it claims understates them,"""
 ENOUGH = 60
 """once it has been heard so often."""

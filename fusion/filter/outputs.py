@@ -13,10 +13,11 @@ from numba import njit
 from fusion.body import catalog
 from fusion.body.angles import ANGLES, clinical_angles
 from fusion.body.kinematics import TABLES, BodyTables, body_forward, body_rates, point_jacobian
+from fusion.body.limits import coordinate_limits
 from fusion.body.mass import MASS_TABLES, MassTables, centre_of_mass
 from fusion.body.skeleton import COORDINATE, COORDINATES, JOINTS, LENGTHS, SEGMENT, SEGMENTS
 from fusion.filter.process import NS_PER_S
-from fusion.filter.state import FLOOR_COLUMN, LENGTH_COLUMN, RATE_COLUMN, State
+from fusion.filter.state import BODY_ERRORS, FLOOR_COLUMN, LENGTH_COLUMN, POSE, RATE_COLUMN, State
 from fusion.records import Float32, Float64, Int64, People, UInt8
 
 _RIGHT_ARM, _LEFT_ARM = SEGMENT["right_upper_arm"], SEGMENT["left_upper_arm"]
@@ -268,12 +269,16 @@ def _fill(
     rows.centre[p] = scratch.centre
 
 
+_LIMITS = coordinate_limits()
+
+
 class Outputs:
     """Makes ``People`` records; holds scratch arrays only."""
 
     def __init__(self, params: OutputParams) -> None:
         self.params = params
         self._scratch = make_scratch()
+        self._nominal = np.zeros(BODY_ERRORS)
 
     def record(self, identities: Sequence[int], states: Sequence[State], measured_ns: int, received_ns: int) -> People:
         """The people at one time; all states must already be at ``measured_ns``."""
@@ -281,7 +286,10 @@ class Outputs:
         definition_m2 = self.params.definition_m**2
         fresh_ns = int(self.params.measured_s * NS_PER_S)
         for p, state in enumerate(states):
-            _fill(TABLES, COLUMNS, MASS_TABLES, state.nominal, state.covariance, definition_m2, self._scratch, rows, p)
+            # A joint that evidence has pushed past its limit is shown at the limit.
+            np.copyto(self._nominal, state.nominal[:BODY_ERRORS])
+            np.clip(self._nominal[POSE], *_LIMITS, out=self._nominal[POSE])
+            _fill(TABLES, COLUMNS, MASS_TABLES, self._nominal, state.covariance, definition_m2, self._scratch, rows, p)
             measured_joints(state.measured_ns, state.time_ns - fresh_ns, rows.measured[p])
         return People(
             measured_ns=measured_ns,

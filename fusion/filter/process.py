@@ -36,8 +36,9 @@ MAX_STEP_S = 0.05
 class ProcessParams:
     """What is added to how people move on average (``fusion.filter.motion_table``)."""
 
-    briskness: float = 1.5
-    """Factor on the density of all accelerations: lower for the slow, higher for sport."""
+    briskness: float = 2.5
+    """Factor on the density of all accelerations: the table is a mean over activities, and to be too sure of a brisk
+    movement costs more than to be unsure of a slow one. 1 for the slow, 4 for sport."""
     spine_rest_s: tuple[float, float, float] = (0.3, 2.7, 0.6)
     """Time constants with which the spine's x, y and z return to rest where nothing tells of it. Hips and shoulders
     alone do not tell how the trunk's bend is shared between pelvis and spine; with these the spine spreads as far as

@@ -159,6 +159,7 @@ def wide_state(
     state = empty_state(imus)
     state.time_ns = time_ns
     state.born_ns = time_ns
+    state.stereo_ns = time_ns
     state.nominal[POSE] = coordinates
     sigmas = np.full(COORDINATES, params.limb_rad)
     sigmas[0:3] = params.position_m

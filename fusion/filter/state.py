@@ -75,6 +75,10 @@ class State:
     """[M] when each IMU was last heard; ``NEVER_NS`` where its states do not exist."""
     contact_ns: int
     """When the feet were last asked whether they stand."""
+    seen_by: str = ""
+    """The camera that showed the person last."""
+    stereo_ns: int = NEVER_NS
+    """When several views, or places in space, last told of the body: one view alone cannot tell its lengths."""
 
     def copy_from(self, other: State) -> None:
         """Become the other, which has as many IMUs, without allocating."""
@@ -87,6 +91,8 @@ class State:
         self.born_ns = other.born_ns
         self.imu_ns[:] = other.imu_ns
         self.contact_ns = other.contact_ns
+        self.seen_by = other.seen_by
+        self.stereo_ns = other.stereo_ns
 
     def copy(self) -> State:
         """An independent copy."""
@@ -145,6 +151,7 @@ def with_imus(state: State, imus: int) -> State:
     other.time_ns, other.born_ns, other.contact_ns = state.time_ns, state.born_ns, state.contact_ns
     other.measured_ns[:] = state.measured_ns
     other.landmark_noise, other.lengths_locked = state.landmark_noise, state.lengths_locked
+    other.seen_by, other.stereo_ns = state.seen_by, state.stereo_ns
     return other
 
 

@@ -15,7 +15,7 @@ from itertools import groupby
 
 import numpy as np
 
-from fusion.filter.history import FilterParams, Stepper
+from fusion.filter.history import FilterParams, Stepper, rank_of
 from fusion.filter.process import predict
 from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State
@@ -81,9 +81,10 @@ def smooth_track(track: Track, params: FilterParams, updater: Updater, times_ns:
 
 def _moments(track: Track) -> list[_Moment]:
     """What was measured, time by time, from the track's start on."""
-    ordered = sorted(track.measurements, key=lambda m: (m.time_ns, m.source))
+    ordered = sorted(track.measurements, key=lambda m: (m.time_ns, rank_of(m), m.source))
     ordered = [measurement for measurement in ordered if measurement.time_ns >= track.start.time_ns]
-    return [_Moment(time_ns, tuple(group)) for time_ns, group in groupby(ordered, key=lambda m: m.time_ns)]
+    groups = groupby(ordered, key=lambda m: (m.time_ns, rank_of(m)))
+    return [_Moment(time_ns, tuple(group)) for (time_ns, _), group in groups]
 
 
 def _with_final_lengths(start: State, moments: Sequence[_Moment], stepper: Stepper) -> State:

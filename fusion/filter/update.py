@@ -34,7 +34,7 @@ falling below what double precision can carry.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ from fusion.filter.algebra import backward_solve, cholesky, forward_solve, semid
 from fusion.filter.innovations import Tally
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
 from fusion.filter.measurements.ground import ContactParams, Ground, ground_due, ground_rows, make_ground
-from fusion.filter.state import BODY_ERRORS, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
+from fusion.filter.state import BODY_ERRORS, FLOOR_COLUMN, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
 from fusion.filter.system import MAX_FEATURES, Body, Measurement, System, clear, make_body, make_system
 from fusion.records import Float64, Int64
 
@@ -62,12 +62,17 @@ class UpdateParams:
     costs a third more time and leaves the error on simulated motion 3 % larger."""
     tolerance: float = 3e-3
     """An iteration that moves no coordinate by more than this (rad, m) is the last."""
+    stereo_s: float = 0.5
+    """Lengths are held when no two views have shown the person for so long: one view takes small for far."""
     student_nu: float = 3.0
     """Degrees of freedom of the residuals' Student-t."""
     gate: float = 7.0
     """Mahalanobis distance beyond which an observation is left out (sigmas)."""
     gate_majority: float = 0.6
     """If a larger share of landmarks would be left out, none is."""
+
+
+NS_PER_S = 1e9
 
 
 class Robust(NamedTuple):
@@ -175,8 +180,11 @@ def linearise(tables: BodyTables, nominal: Float64, body: Body, system: System) 
 
 
 @njit(cache=True)
-def _pack(system: System, covariance: Float64, work: Workspace) -> None:
-    """Find the columns that each feature touches, and order all that take part."""
+def _pack(system: System, covariance: Float64, work: Workspace, holds_lengths: bool) -> None:
+    """Find the columns that each feature touches, and order all that take part.
+
+    Lengths that are held take no part, as if they were known.
+    """
     n = covariance.shape[0]
     size_of = work.previous
     for c in range(n):
@@ -190,7 +198,8 @@ def _pack(system: System, covariance: Float64, work: Workspace) -> None:
         width = 0
         for c in range(n):
             # What has no variance is known, and takes no part.
-            if size_of[c] > 0.0 and covariance[c, c] > 0.0:
+            held = holds_lengths and LENGTH_COLUMN <= c < FLOOR_COLUMN
+            if size_of[c] > 0.0 and covariance[c, c] > 0.0 and not held:
                 work.columns[f, width] = c
                 work.place[c] = 1
                 width += 1
@@ -201,7 +210,8 @@ def _pack(system: System, covariance: Float64, work: Workspace) -> None:
     place = 0
     for part in (1, 0):
         for c in range(n):
-            if work.place[c] == part and covariance[c, c] > 0.0:
+            held = holds_lengths and LENGTH_COLUMN <= c < FLOOR_COLUMN
+            if work.place[c] == part and covariance[c, c] > 0.0 and not held:
                 work.order[place] = c
                 place += 1
         if part == 1:
@@ -251,9 +261,7 @@ def _seen_spread(spread: Float64, h: Float64, size: int, i: int, j: int) -> floa
 
 
 @njit(cache=True, error_model="numpy")
-def squared_innovation(
-    spread: Float64, h: Float64, variance: Float64, residual: Float64, size: int, m: int
-) -> float:
+def squared_innovation(spread: Float64, h: Float64, variance: Float64, residual: Float64, size: int, m: int) -> float:
     """Squared Mahalanobis distance of an innovation of m components: forward substitution by hand.
 
     Args:
@@ -523,7 +531,15 @@ STATE_SPACE, MEASUREMENT_SPACE, EITHER_SPACE = 1, 0, -1
 
 
 @njit(cache=True)
-def solve_step(system: System, covariance: Float64, work: Workspace, first: bool, robust: Robust, space: int) -> int:
+def solve_step(
+    system: System,
+    covariance: Float64,
+    work: Workspace,
+    first: bool,
+    robust: Robust,
+    space: int,
+    holds_lengths: bool = False,
+) -> int:
     """One Gauss-Newton iteration: ``work.step`` becomes the total correction from the prior.
 
     Args:
@@ -533,12 +549,13 @@ def solve_step(system: System, covariance: Float64, work: Workspace, first: bool
         first: whether the linearisation point is the prior itself.
         robust: weights and gate.
         space: ``STATE_SPACE``, ``MEASUREMENT_SPACE`` or, for the cheaper one, ``EITHER_SPACE``.
+        holds_lengths: whether to leave the lengths as they are.
 
     Returns:
         Number of observations that the gate left out at the first iteration, else 0; -1 if the system is
         not positive definite.
     """
-    _pack(system, covariance, work)
+    _pack(system, covariance, work, holds_lengths)
     if first:
         _spread(system, covariance, work)
     gated = _weigh(system, work, first, robust)
@@ -647,6 +664,7 @@ def iterate(
     first: bool,
     robust: Robust,
     space: int,
+    holds_lengths: bool,
 ) -> tuple[int, float]:
     """One iteration after the measurements' rows are in: anatomy, floor, step, new linearisation point.
 
@@ -657,7 +675,7 @@ def iterate(
     anatomy_rows(tables, work.nominal, covariance, anatomy, system)
     if asks_ground:
         ground_rows(tables, body, work.nominal, covariance, ground, system)
-    outcome = solve_step(system, covariance, work, first, robust, space)
+    outcome = solve_step(system, covariance, work, first, robust, space, holds_lengths)
     if not np.isfinite(work.step).all():
         return -1, 0.0
     moved = 0.0
@@ -675,33 +693,44 @@ _SQUARE_CAP = 10.0
 
 
 @njit(cache=True)
-def innovation_scale(system: System, group: int, gate: float) -> tuple[float, int, int]:
-    """How a group's innovations compare with what was claimed.
+def innovation_scales(system: System, gate: float, out: Float64) -> None:
+    """How each group's innovations compare with what was claimed.
 
-    Returns:
-        Their robust mean square over its expectation (1 where the claim is right; NaN
-        without any), how many observations there were, and how many were beyond the gate.
+    Args:
+        system: after an update.
+        gate: Mahalanobis distance.
+        out: [G, 3], per group: robust mean square over its expectation (1 where the claim is right; NaN
+            without any observation), number of observations, number of those beyond the gate.
     """
-    count, gated, total = 0, 0, 0.0
-    ratios = system.sorted
-    for o in range(system.filled[1]):
-        if system.group[o] != group or system.robust[o] == 0:
-            continue
-        m = system.components[o]
-        ratio = system.squared[o] / _MEDIANS[m - 1]
-        total += min(system.squared[o] / m, _SQUARE_CAP)
-        gated += system.squared[o] > gate * gate
-        place = count
-        while place > 0 and ratios[place - 1] > ratio:
-            ratios[place] = ratios[place - 1]
-            place -= 1
-        ratios[place] = ratio
-        count += 1
-    if count == 0:
-        return math.nan, 0, 0
-    if count < _FEW:
-        return total / count, count, gated
-    return 0.5 * (ratios[(count - 1) // 2] + ratios[count // 2]), count, gated
+    for group in range(out.shape[0]):
+        count, gated, total = 0, 0, 0.0
+        ratios = system.sorted
+        for o in range(system.filled[1]):
+            if system.group[o] != group or system.robust[o] == 0:
+                continue
+            m = system.components[o]
+            ratio = system.squared[o] / _MEDIANS[m - 1]
+            total += min(system.squared[o] / m, _SQUARE_CAP)
+            gated += system.squared[o] > gate * gate
+            place = count
+            while place > 0 and ratios[place - 1] > ratio:
+                ratios[place] = ratios[place - 1]
+                place -= 1
+            ratios[place] = ratio
+            count += 1
+        if count == 0:
+            out[group, 0] = math.nan
+        elif count < _FEW:
+            out[group, 0] = total / count
+        else:
+            out[group, 0] = 0.5 * (ratios[(count - 1) // 2] + ratios[count // 2])
+        out[group, 1] = count
+        out[group, 2] = gated
+
+
+def sources_of(measurements: Sequence[Measurement]) -> list[str]:
+    """Where each group of an update is from: a measurement is one group, views taken together are one each."""
+    return [name for measurement in measurements for name in getattr(measurement, "sources", (measurement.source,))]
 
 
 class Updater:
@@ -749,11 +778,11 @@ class Updater:
         if information is not None:
             information.filled[0] = 0
         gated = 0
+        holds_lengths = state.time_ns - state.stereo_ns > self.params.stereo_s * NS_PER_S
         asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)
-            for group, measurement in enumerate(measurements):
-                system.filled[2] = group
+            for measurement in self._groups(measurements):
                 measurement.add_rows(state, work.nominal, self.body, system)
             if system.filled[1] == 0:
                 return -1
@@ -770,6 +799,7 @@ class Updater:
                 iteration == 0,
                 self.robust,
                 self.space,
+                holds_lengths,
             )
             if outcome < 0:
                 return -1
@@ -782,17 +812,28 @@ class Updater:
         state.nominal[:] = work.nominal
         if asks_ground:
             state.contact_ns = state.time_ns
-        for group, measurement in enumerate(measurements):
-            system.filled[2] = group
+        for measurement in self._groups(measurements):
             measurement.learn(state, system)
         return gated
 
     def tallies(self, measurements: Sequence[Measurement]) -> list[Tally]:
         """How the innovations of the last update compare with what its measurements claim."""
+        sources = sources_of(measurements)
+        table = np.empty((len(sources), 3))
+        innovation_scales(self.system, self.params.gate, table)
+        rows = table.tolist()
         return [
-            Tally(measurement.source, *innovation_scale(self.system, group, self.params.gate))
-            for group, measurement in enumerate(measurements)
+            Tally(name, scale, int(count), int(gated))
+            for name, (scale, count, gated) in zip(sources, rows, strict=True)
         ]
+
+    def _groups(self, measurements: Sequence[Measurement]) -> Iterator[Measurement]:
+        """The measurements one by one, with the system's group set to each one's first."""
+        group = 0
+        for measurement in measurements:
+            self.system.filled[2] = group
+            yield measurement
+            group += len(getattr(measurement, "sources", (None,)))
 
     def _limit(self, state: State, measurements: Sequence[Measurement], iterations: int | None) -> int:
         if all(measurement.linear for measurement in measurements):

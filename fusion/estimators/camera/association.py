@@ -8,10 +8,12 @@ detections of other views agree with it on a body.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from fusion.estimators.camera.triangulation import Triangulated, TriangulationParams, triangulate
 from fusion.records import Float64
@@ -47,17 +49,37 @@ def detection_costs(predicted: Float64, detected: Float64, params: AssociationPa
 
     Infinite where too few landmarks are common.
     """
-    costs = np.full((len(predicted), len(detected)), np.inf)
-    for p, d in itertools.product(range(len(predicted)), range(len(detected))):
-        common = np.isfinite(predicted[p]).all(1) & np.isfinite(detected[d]).all(1)
-        if common.sum() < params.min_common:
-            continue
-        extent = float(np.ptp(predicted[p][common], axis=0).max())
-        if extent <= 0.0:
-            continue
-        distance = np.linalg.norm(predicted[p][common] - detected[d][common], axis=1) / extent
-        costs[p, d] = float(np.minimum(distance, params.cap).mean())
+    costs = np.empty((len(predicted), len(detected)))
+    _fill_costs(predicted, np.ascontiguousarray(detected), params.min_common, params.cap, costs)
     return costs
+
+
+@njit(cache=True)
+def _fill_costs(predicted: Float64, detected: Float64, min_common: int, cap: float, costs: Float64) -> None:
+    for p in range(predicted.shape[0]):
+        for d in range(detected.shape[0]):
+            costs[p, d] = _cost(predicted[p], detected[d], min_common, cap)
+
+
+@njit(cache=True)
+def _cost(predicted: Float64, detected: Float64, min_common: int, cap: float) -> float:
+    """Mean distance [K, 2] over the extent of what is common; infinite where that is too little."""
+    low_x, low_y, high_x, high_y = math.inf, math.inf, -math.inf, -math.inf
+    common = 0
+    for k in range(predicted.shape[0]):
+        x, y = predicted[k]
+        if math.isfinite(x) and math.isfinite(y) and math.isfinite(detected[k, 0]) and math.isfinite(detected[k, 1]):
+            common += 1
+            low_x, high_x, low_y, high_y = min(low_x, x), max(high_x, x), min(low_y, y), max(high_y, y)
+    extent = max(high_x - low_x, high_y - low_y)
+    if common < min_common or not extent > 0.0:
+        return math.inf
+    total = 0.0
+    for k in range(predicted.shape[0]):
+        x, y = predicted[k, 0] - detected[k, 0], predicted[k, 1] - detected[k, 1]
+        if math.isfinite(x) and math.isfinite(y):
+            total += min(math.sqrt(x * x + y * y) / extent, cap)
+    return total / common
 
 
 def assign(costs: Float64, max_cost: float) -> list[tuple[int, int]]:

@@ -123,6 +123,7 @@ def _observe_in_sensor(
     o = add_observation(system, feature, 3, source)
     if o < 0:
         return
+    system.group[o] += source
     seen = plus(rotated(conjugated(q), value), bias)
     residual = less(measured, seen)
     for k in range(3):
@@ -256,7 +257,10 @@ def orientation_rows(
             for k in range(3):
                 add_column(jacobian, first + k, rotated(q, unit(k)))
             jacobian[2, first + IMU_HEADING] += 1.0
+        o = system.filled[1]
         observe_turn(system, f, turn_of(measured, m), q, variance, m)
+        if system.filled[1] > o:
+            system.group[o] += m
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -279,10 +283,16 @@ class _Imus:
         """See ``Measurement``."""
         return True
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Each IMU is a group of its own: one that errs must not hide among those that do not."""
+        return tuple(f"{self.source}/{SEGMENT_NAMES[segment]}" for segment in self.segment)
+
     def learn(self, state: State, system: System) -> None:
         """Remember when the slots were heard."""
-        used = slice(0, int(system.filled[1]))
-        mine = system.source[used][system.group[used] == system.filled[2]]
+        used, first = slice(0, int(system.filled[1])), int(system.filled[2])
+        group = system.group[used]
+        mine = system.source[used][(group >= first) & (group < first + len(self.segment))]
         hear(state, slots_within(state, self.slot)[mine], self.time_ns)
 
     def _begin(self, state: State, nominal: Float64, values: Float64) -> Int64:

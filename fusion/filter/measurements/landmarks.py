@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,10 +14,10 @@ from numba import njit
 from fusion.body.catalog import Attachments
 from fusion.body.kinematics import TABLES, BodyTables, body_forward, point_jacobian
 from fusion.filter.state import LENGTH_COLUMN, State
-from fusion.filter.system import Body, System, add_feature, add_observation, drop_observation, usable
+from fusion.filter.system import Body, Measurement, System, add_feature, add_observation, drop_observation, usable
 from fusion.maths.camera import CameraArrays, project_point
 from fusion.maths.kernels import rotate_into, rotated
-from fusion.records import Float64, Int64
+from fusion.records import Bool, Float64, Int64
 
 _CHI2_2_MEDIAN = 2.0 * math.log(2.0)
 """Median of a chi-square variable with two degrees of freedom."""
@@ -138,36 +139,64 @@ def landmark_points(
             points[k, i] += body.positions[segment[k], i]
 
 
+class ViewCameras(NamedTuple):
+    """The cameras of V views, stacked field by field (``fusion.maths.camera.CameraArrays``)."""
+
+    rotation: Float64
+    translation: Float64
+    intrinsics: Float64
+    distortion: Float64
+    fisheye: Bool
+    reach_squared: Float64
+
+
 @njit(cache=True)
 def landmark2d_rows(
     tables: BodyTables,
     body: Body,
     system: System,
-    camera: CameraArrays,
+    cameras: ViewCameras,
     placed: PlacedLandmarks,
     pixels: Float64,
-    relative_variance: Float64,
-    scale_squared: float,
+    variance: Float64,
 ) -> None:
-    """Append two components a landmark: pixels [K, 2] with variance ``relative_variance`` [K] * scale_squared px^2.
+    """Append two components a landmark and view, each view in a group of its own.
 
-    What is no number or out of view is left out.
+    Args:
+        tables: the skeleton.
+        body: kinematics.
+        system: appended to; its group goes up by one a view after the first.
+        cameras: V of them.
+        placed: K landmarks.
+        pixels: [V, K, 2] distorted; what is no number or out of view is left out.
+        variance: [V, K] px^2.
     """
     sharing = _shares(system, placed)
-    for k in range(placed.segment.shape[0]):
-        if placed.segment[k] < 0 or not usable(pixels[k], relative_variance[k] * scale_squared):
-            continue
-        f = _shared_feature(tables, body, system, placed, k, sharing)
-        o = add_observation(system, f, 2, k)
-        if o < 0:
-            return
-        system.robust[o] = 2
-        if project_point(camera, system.value[f], system.residual[o], system.h[o]) <= 0.0:
-            drop_observation(system)
-            continue
-        for i in range(2):
-            system.residual[o, i] = pixels[k, i] - system.residual[o, i]
-            system.variance[o, i] = relative_variance[k] * scale_squared
+    first = system.filled[2]
+    for v in range(pixels.shape[0]):
+        system.filled[2] = first + v
+        camera = CameraArrays(
+            cameras.rotation[v],
+            cameras.translation[v],
+            cameras.intrinsics[v],
+            cameras.distortion[v],
+            cameras.fisheye[v],
+            cameras.reach_squared[v],
+        )
+        for k in range(placed.segment.shape[0]):
+            if placed.segment[k] < 0 or not usable(pixels[v, k], variance[v, k]):
+                continue
+            f = _shared_feature(tables, body, system, placed, k, sharing)
+            o = add_observation(system, f, 2, k)
+            if o < 0:
+                return
+            system.robust[o] = 2
+            if project_point(camera, system.value[f], system.residual[o], system.h[o]) <= 0.0:
+                drop_observation(system)
+                continue
+            for i in range(2):
+                system.residual[o, i] = pixels[v, k, i] - system.residual[o, i]
+                system.variance[o, i] = variance[v, k]
 
 
 @njit(cache=True)
@@ -193,9 +222,9 @@ def landmark3d_rows(
 
 
 @njit(cache=True)
-def median_square(system: System, least: int) -> float:
-    """Median of the squared residuals over variance of this group's observations; -1 for fewer than ``least``."""
-    group, count = system.filled[2], 0
+def median_square(system: System, group: int, least: int) -> float:
+    """Median of the squared residuals over variance of a group's observations; -1 for fewer than ``least``."""
+    count = 0
     squares = system.sorted
     for o in range(system.filled[1]):
         if system.group[o] != group or system.robust[o] == 0:
@@ -216,12 +245,25 @@ def median_square(system: System, least: int) -> float:
 
 
 @njit(cache=True)
-def mark_seen(system: System, segment: Int64, time_ns: int, trust: float, measured_ns: Int64) -> None:
-    """Stamp the segments [23] whose landmarks were accepted."""
-    group = system.filled[2]
+def mark_seen(system: System, groups: int, segment: Int64, time_ns: int, trust: float, measured_ns: Int64) -> None:
+    """Stamp the segments [23] whose landmarks were accepted, in so many groups from the system's own on."""
+    first = system.filled[2]
     for o in range(system.filled[1]):
-        if system.group[o] == group and system.robust[o] != 0 and system.weight[o] > trust:
+        mine = first <= system.group[o] < first + groups
+        if mine and system.robust[o] != 0 and system.weight[o] > trust:
             measured_ns[segment[system.source[o]]] = time_ns
+
+
+@njit(cache=True)
+def learned_noise(system: System, views: int, noise: float, memory: float, least: float, most: float) -> float:
+    """The scale of the landmarks' noise after so many views, the system's group and those after: it follows medians."""
+    for v in range(views):
+        median = median_square(system, system.filled[2] + v, _LEARN_FROM)
+        if median >= 0.0:
+            ratio = min(median / _CHI2_2_MEDIAN, _RATIO_MAX)
+            noise *= math.sqrt(1.0 - 1.0 / memory + ratio / memory)
+            noise = min(max(noise, least), most)
+    return noise
 
 
 _WEIGHT_OF_TRUST = 0.5
@@ -236,7 +278,7 @@ class Landmarks2DMeasurement:
     camera: CameraArrays
     image_height: int
     source: str
-    """Breaks ties between measurements of one time, so that their order of arrival does not matter."""
+    """Orders the views of one moment, so that their order of arrival does not matter."""
     placed: Attachments
     pixels: Float64
     """[K, 2] distorted; NaN where not used."""
@@ -251,30 +293,77 @@ class Landmarks2DMeasurement:
 
     def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
         """See ``Measurement``."""
+        Views((self,)).add_rows(state, nominal, body, system)
+
+    def learn(self, state: State, system: System) -> None:
+        """See ``Views``."""
+        Views((self,)).learn(state, system)
+
+
+_stacked: dict[tuple[int, ...], tuple[tuple[CameraArrays, ...], ViewCameras]] = {}
+_MOST_STACKED = 256
+"""Sets of cameras that are kept stacked: which cameras see a person changes, but not endlessly."""
+
+
+def stack_cameras(cameras: tuple[CameraArrays, ...]) -> ViewCameras:
+    """Cameras field by field, kept for the next time: the same objects come with every picture."""
+    key = tuple(id(camera) for camera in cameras)
+    found = _stacked.get(key)
+    if found is None:
+        if len(_stacked) >= _MOST_STACKED:
+            _stacked.clear()
+        stacked = ViewCameras(*(np.stack([np.asarray(part) for part in parts]) for parts in zip(*cameras, strict=True)))
+        # The cameras themselves are kept too, or another one might come to have their identity.
+        found = _stacked[key] = cameras, stacked
+    return found[1]
+
+
+class Views:
+    """The pictures that show one person at one time with one landmark set, taken in together."""
+
+    def __init__(self, views: tuple[Landmarks2DMeasurement, ...]) -> None:
+        """Views of one time, landmark set and parameters."""
+        self.views = views
+        first = views[0]
+        self.time_ns = first.time_ns
+        self.sources = tuple(view.source for view in views)
+        self.source = first.source
+        self.linear = False
+        self._params = first.params
+        self._placed = placed_landmarks(first.placed)
+        self._cameras = stack_cameras(tuple(view.camera for view in views))
+        self._pixels = np.stack([view.pixels for view in views])
+        self._relative = np.stack([view.relative_variance * float(view.image_height) ** 2 for view in views])
+
+    def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
+        """See ``Measurement``."""
         if state.landmark_noise <= 0.0:
-            state.landmark_noise = self.params.noise_share
-        landmark2d_rows(
-            TABLES,
-            body,
-            system,
-            self.camera,
-            placed_landmarks(self.placed),
-            self.pixels,
-            self.relative_variance,
-            (state.landmark_noise * self.image_height) ** 2,
-        )
+            state.landmark_noise = self._params.noise_share
+        variance = self._relative * state.landmark_noise**2
+        landmark2d_rows(TABLES, body, system, self._cameras, self._placed, self._pixels, variance)
 
     def learn(self, state: State, system: System) -> None:
         """Mark joints seen, and follow the scale of the residuals slowly, by their median."""
-        mark_seen(system, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
-        median = median_square(system, _LEARN_FROM)
-        if median < 0.0:
-            return
-        ratio = median / _CHI2_2_MEDIAN
-        p = self.params
-        forget = 1.0 / p.noise_memory
-        scale = state.landmark_noise * math.sqrt(1.0 - forget + forget * min(ratio, _RATIO_MAX))
-        state.landmark_noise = min(max(scale, p.noise_share_min), p.noise_share_max)
+        p = self._params
+        if len(self.views) > 1 or state.seen_by not in ("", self.source):
+            state.stereo_ns = self.time_ns
+        state.seen_by = self.sources[-1]
+        mark_seen(system, len(self.views), self._placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
+        state.landmark_noise = learned_noise(
+            system, len(self.views), state.landmark_noise, p.noise_memory, p.noise_share_min, p.noise_share_max
+        )
+
+
+def together(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """The same measurements, with the views of one landmark set as one."""
+    out: list[Measurement] = []
+    views: dict[int, list[Landmarks2DMeasurement]] = {}
+    for measurement in measurements:
+        if isinstance(measurement, Landmarks2DMeasurement):
+            views.setdefault(id(measurement.placed), []).append(measurement)
+        else:
+            out.append(measurement)
+    return [*(Views(tuple(group)) for group in views.values()), *out]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -300,4 +389,5 @@ class Landmarks3DMeasurement:
 
     def learn(self, state: State, system: System) -> None:
         """Mark joints seen."""
-        mark_seen(system, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
+        state.stereo_ns = self.time_ns
+        mark_seen(system, 1, self.placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
