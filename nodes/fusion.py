@@ -116,29 +116,54 @@ def run(params: NodeParams, context: NodeContext) -> None:
     publisher = _Publisher(pipeline, params, context)
     seen: dict[str, int] = {}
     while not context.stopping:
-        envelope = context.receive(_POLL_S)
-        if envelope is None:
-            _tick(publisher, context)
-        else:
+        envelope = context.receive(0.0 if publisher.owes else _POLL_S)
+        if envelope is not None:
             _fuse(publisher, context, envelope)
+        elif publisher.owes:
+            publisher.pay()
+        else:
+            _tick(publisher, context)
         _report(pipeline, context, seen)
 
 
 class _Publisher:
-    """Publishes what the graph asks for: people now, a while ago, a while ahead, and the innovations."""
+    """Publishes what the graph asks for: people now, a while ago, a while ahead, and the innovations.
+
+    To smooth costs more than all else. It is done once for each new time, and in a live session
+    only when no record waits, so that nobody who wants the people now has to wait for it.
+    """
 
     def __init__(self, pipeline: Pipeline, params: Params, context: NodeContext) -> None:
         self.pipeline = pipeline
         self._params = params
         self._context = context
         self._innovations_ns = -_INNOVATIONS_NS
+        self._newest_ns: int | None = None
+        self._owed: tuple[Record, Envelope | None] | None = None
+
+    @property
+    def owes(self) -> bool:
+        """Whether people are still to be smoothed."""
+        return self._owed is not None
+
+    def pay(self) -> None:
+        """Smooth now."""
+        if self._owed is None or self._params.lag_s is None:
+            return
+        (last, cause), self._owed = self._owed, None
+        smoothed = self.pipeline.smoothed(self._params.lag_s, last)
+        self._context.publish(f"{self._context.name}/smoothed", smoothed, cause=cause)
 
     def publish(self, last: Record, cause: Envelope | None) -> None:
         """Say who is there, given that ``last`` was taken."""
         name, pipeline, context = self._context.name, self.pipeline, self._context
-        context.publish(f"{name}/people", pipeline.people(last), cause=cause)
-        if self._params.lag_s is not None:
-            context.publish(f"{name}/smoothed", pipeline.smoothed(self._params.lag_s, last), cause=cause)
+        people = pipeline.people(last)
+        context.publish(f"{name}/people", people, cause=cause)
+        if self._params.lag_s is not None and people.measured_ns != self._newest_ns:
+            self._newest_ns = people.measured_ns
+            self._owed = last, cause
+            if context.session.time != "live":
+                self.pay()
         if self._params.ahead_s is not None:
             context.publish(f"{name}/predicted", pipeline.predicted(self._params.ahead_s, last), cause=cause)
         if abs(last.measured_ns - self._innovations_ns) >= _INNOVATIONS_NS:
