@@ -11,10 +11,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from nodes.commands.arguments import print_json, say
+
+# Read when numpy is loaded, which is later: products of small matrices are slower in several threads.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
 
 
 def add_parser(subparsers: Any) -> None:
