@@ -118,6 +118,7 @@ def random_state(random: np.random.Generator, *, rate: float = 1.0, sigma: float
     state.nominal[BODY_ERRORS:] = 0.1 * random.normal(size=len(state.nominal) - BODY_ERRORS)
     state.covariance[:] = random_covariance(random, sigma, len(state.nominal))
     state.imu_ns[:] = 0
+    state.stereo_ns = 0
     return state
 
 
@@ -137,6 +138,7 @@ def resting_state(sigma: float = 0.05, imus: int = 0) -> State:
     state.nominal[POSE] = resting_coordinates()
     state.nominal[LENGTH] = np.log(REFERENCE_LENGTHS_M)
     state.covariance[:BODY_ERRORS, :BODY_ERRORS] = sigma**2 * np.eye(BODY_ERRORS)
+    state.stereo_ns = 0
     return state
 
 

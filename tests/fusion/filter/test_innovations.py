@@ -12,21 +12,31 @@ from fusion.filter.innovations import ENOUGH, InnovationStatistics, SourceStatis
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import BODY_ERRORS
 from fusion.filter.system import System, make_system
-from fusion.filter.update import innovation_scale
+from fusion.filter.update import UpdateParams, innovation_scales
 from fusion.records import Float64
 from tests.fusion.scenes import landmarks_of, measured_2d, measured_3d, resting_state, ring, seen_from, updater
 
 # --- One update -----------------------------------------------------------------------------------
 
 
-def told(squared: Float64, components: int, group: int = 0, *, robust: int = 1, gated: int = 0) -> System:
-    """A system whose observations lie so many squared sigmas away; the first ones have been left out."""
+GATE = UpdateParams().gate
+
+
+def innovation_scale(system: System, group: int) -> tuple[float, int, int]:
+    """Of one group: scale, observations, those beyond the gate."""
+    table = np.full((group + 1, 3), 77.0)
+    innovation_scales(system, GATE, table)
+    scale, count, gated = table[group].tolist()
+    return scale, int(count), int(gated)
+
+
+def told(squared: Float64, components: int, group: int = 0, *, robust: int = 1) -> System:
+    """A system whose observations lie so many squared sigmas away."""
     system, count = make_system(BODY_ERRORS), len(squared)
     system.squared[:count] = squared
     system.components[:count] = components
     system.group[:count] = group
     system.robust[:count] = robust
-    system.weight[:gated] = 1e-100
     system.filled[1] = count
     return system
 
@@ -44,7 +54,7 @@ def distances(components: int, count: int, claimed: float, seed: int = 0, outlie
 def test_the_scale_is_how_much_larger_errors_are(components: int, claimed: float, outliers: float) -> None:
     squared = distances(components, 2000, claimed, outliers=outliers)
     scale, count, gated = innovation_scale(told(squared, components), 0)
-    assert (count, gated) == (2000, 0)
+    assert (count, gated) == (2000, (squared > GATE**2).sum())
     assert math.sqrt(scale) == pytest.approx(claimed, rel=0.06)
     if outliers:  # A mean would not do.
         assert math.sqrt(squared.mean() / components) > 2.0 * claimed
@@ -59,7 +69,7 @@ def test_the_scale_is_a_median(count: int) -> None:
 
 def test_of_few_observations_the_mean_is_taken_but_no_outlier_rules_it() -> None:
     assert innovation_scale(told(np.array([2.0, 4.0, 6.0]), 2), 0)[0] == pytest.approx(2.0)
-    scale, count, gated = innovation_scale(told(np.array([1e9, 4.0]), 2, gated=1), 0)
+    scale, count, gated = innovation_scale(told(np.array([1e9, 4.0]), 2), 0)
     assert (count, gated) == (2, 1)
     assert 1.0 < scale < 10.0
 

@@ -26,6 +26,7 @@ from fusion.filter.state import (
     FLOOR_COLUMN,
     IMU_COLUMN,
     LENGTH,
+    NEVER_NS,
     POSE,
     RATE,
     State,
@@ -90,6 +91,7 @@ def state_at(nominal: Float64) -> State:
     state.nominal[:] = nominal
     state.covariance[:] = 1e-4 * np.eye(len(nominal))
     state.imu_ns[:] = 0
+    state.stereo_ns = 0
     return state
 
 
@@ -283,6 +285,34 @@ def test_all_views_at_once_tell_as_much_as_one_after_the_other() -> None:
         assert work.apply(on_end, [view]) >= 0
     np.testing.assert_allclose(at_once.covariance, on_end.covariance, rtol=0.0, atol=1e-12)
     assert np.trace(at_once.covariance[POSE, POSE]) < 0.6 * np.trace(start.covariance[POSE, POSE])
+
+
+# --- Lengths that are held ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("space", [STATE_SPACE, MEASUREMENT_SPACE])
+def test_held_lengths_leave_a_covariance(space: int) -> None:
+    """One view for long after several, and several again: lengths stay, and so does everything positive.
+
+    What has been learned of pose and lengths together must stay consistent when only the pose may move
+    (Schmidt-Kalman), else nothing is taken in any more.
+    """
+    random = np.random.default_rng(9)
+    state, work = random_state(random, sigma=0.05), updater()
+    work.space = space
+    truth = drawn_from(state, random)
+    assert work.apply(state, pictures(truth, 2, random)) >= 0
+    state.stereo_ns = NEVER_NS
+    for _ in range(10):
+        before = state.copy()
+        assert work.apply(state, pictures(truth, 1, random)) >= 0
+        np.testing.assert_array_equal(state.nominal[LENGTH], before.nominal[LENGTH])
+        np.testing.assert_allclose(state.covariance[LENGTH, LENGTH], before.covariance[LENGTH, LENGTH], atol=1e-15)
+        eigenvalues = np.linalg.eigvalsh(state.covariance)
+        assert eigenvalues[0] > -1e-10 * eigenvalues[-1]
+    state.stereo_ns = state.time_ns
+    assert work.apply(state, pictures(truth, 4, random)) >= 0
+    assert not (state.nominal[LENGTH] == before.nominal[LENGTH]).all()
 
 
 # --- Positive for ever ------------------------------------------------------------------------------
