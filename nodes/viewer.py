@@ -233,6 +233,8 @@ class _Showing:
             self._check_time(now_s, self._request.after_s)
 
     def _check_time(self, now_s: float, after_s: float) -> None:
+        from PySide6 import QtCore
+
         if self._data_since_s is None:
             if self._model.state.first_measured_ns >= 0:
                 self._data_since_s = now_s
@@ -242,6 +244,7 @@ class _Showing:
         elif now_s - self._data_since_s >= after_s and self._window.frames_drawn > 0:
             if self._request.png is not None:
                 self._window.tick()  # what has come up to now is in the picture
+                QtCore.QCoreApplication.sendPostedEvents()  # and texts that have changed have their room
                 write_png(self._window, self._request.png, self._request.overwrite)
             self._end(DONE)
 

@@ -86,7 +86,7 @@ class SceneView(QtWidgets.QWidget):
         _set_points(self._points, drawing.points)
         _say(self._answer, answer_text(drawing.shown))
         _say(self._legend, legend_text(options))
-        self._legend.move(4, self.height() - self._legend.height() - 4)
+        self._place_legend()
         self._people_at = drawing.centre_m
         if self._people_at is not None and not self._looked_at_people:
             self._looked_at_people = True
@@ -108,6 +108,15 @@ class SceneView(QtWidgets.QWidget):
             elevation=ELEVATION_DEG,
             azimuth=AZIMUTH_DEG,
         )
+
+    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
+        """Keep the legend in its corner."""
+        super().resizeEvent(event)
+        if self.view is not None:
+            self._place_legend()
+
+    def _place_legend(self) -> None:
+        self._legend.move(4, self.height() - self._legend.height() - 4)
 
     def _draw_fixtures(self) -> None:
         _set_lines(self._floor, floor_lines(self._fixtures.floor_centre_m, self._fixtures.half_floor_m))
