@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 _SPARE_S = 0.1
 _INNOVATIONS_NS = 1_000_000_000
+_REST = 3.0
+"""After smoothing in a live session it rests for so many times as long as that took."""
 _BURST = 32
 """Most records that one published answer waits for."""
 
@@ -129,8 +131,8 @@ def run(params: NodeParams, context: NodeContext) -> None:
 class _Publisher:
     """Publishes what the graph asks for: people now, a while ago, a while ahead, and the innovations.
 
-    To smooth costs more than all else. It is done once for each new time, and in a live session
-    only when no record waits, so that nobody who wants the people now has to wait for it.
+    To smooth costs more than all else. It is done once for each new time, and in a live session only when
+    no record waits and for a share of the time, so that who wants the people now hardly waits for it.
     """
 
     def __init__(self, pipeline: Pipeline, params: Params, context: NodeContext) -> None:
@@ -140,19 +142,24 @@ class _Publisher:
         self._innovations_ns = -_INNOVATIONS_NS
         self._newest_ns: int | None = None
         self._owed: tuple[Record, Envelope | None] | None = None
+        self._rested_s = 0.0
+        """When it may be smoothed again in a live session, process clock."""
 
     @property
     def owes(self) -> bool:
-        """Whether people are still to be smoothed."""
-        return self._owed is not None
+        """Whether people are to be smoothed now."""
+        return self._owed is not None and time.monotonic() >= self._rested_s
 
     def pay(self) -> None:
         """Smooth now."""
         if self._owed is None or self._params.lag_s is None:
             return
         (last, cause), self._owed = self._owed, None
+        begun_s = time.monotonic()
         smoothed = self.pipeline.smoothed(self._params.lag_s, last)
         self._context.publish(f"{self._context.name}/smoothed", smoothed, cause=cause)
+        ended_s = time.monotonic()
+        self._rested_s = ended_s + _REST * (ended_s - begun_s)
 
     def publish(self, last: Record, cause: Envelope | None) -> None:
         """Say who is there, given that ``last`` was taken."""
