@@ -24,6 +24,9 @@ DEFAULT_SECONDS = 20.0
 COUNTED_STREAMS = ("landmarks", "landmarks3d", "samples", "points", "people")
 """Streams whose losses add up to ``dropped``."""
 
+SMOOTHED_FIGURES = ("coverage", "mpjpe_mm", "pa_mpjpe_mm", "angle_deg", "jitter_m_s3")
+"""What is told of the smoothed people."""
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
             return report.exit_code or 1
         figures: dict[str, Any] = {
             **evaluate(recorded[-1]),
+            "smoothed": smoothed_figures(recorded[-1], graph),
             "dropped": dropped(report),
             "seconds": report.duration_s,
             "session": str(recorded[-1]) if args.record else None,
@@ -87,6 +91,20 @@ def demo_path() -> Path:
     return FOLDER / "demo.yaml"
 
 
+def smoothed_figures(session: Path, graph: LoadedGraph) -> dict[str, Any] | None:
+    """What the people are like ``lag_s`` later; None where the graph does not publish that."""
+    from nodes.commands.evaluate import evaluate
+
+    name, lag_s = next(
+        ((name, lag) for name, node in graph.graph.nodes.items() if (lag := getattr(node, "lag_s", None)) is not None),
+        (None, None),
+    )
+    if name is None:
+        return None
+    figures = evaluate(session, people=f"{name}/smoothed")
+    return {"lag_s": lag_s, **{key: figures[key] for key in SMOOTHED_FIGURES}}
+
+
 def dropped(report: RunReport) -> int:
     """Records lost on measurement and people streams, over all their readers."""
     return sum(
@@ -111,6 +129,9 @@ def _print_summary(figures: dict[str, Any]) -> None:
 
     print_figures(figures)
     print()
+    later = figures["smoothed"]
+    if later and later["mpjpe_mm"] is not None:
+        print(f"{later['lag_s']:g} s later: MPJPE {later['mpjpe_mm']:.1f} mm, jitter {later['jitter_m_s3']:.0f} m/s^3")
     print(f"{figures['dropped']} records dropped in {figures['seconds']:.1f} s")
     if figures["session"]:
         print(f"recorded to {figures['session']}")
