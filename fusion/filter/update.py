@@ -180,11 +180,8 @@ def linearise(tables: BodyTables, nominal: Float64, body: Body, system: System) 
 
 
 @njit(cache=True)
-def _pack(system: System, covariance: Float64, work: Workspace, holds_lengths: bool) -> None:
-    """Find the columns that each feature touches, and order all that take part.
-
-    Lengths that are held take no part, as if they were known.
-    """
+def _pack(system: System, covariance: Float64, work: Workspace) -> None:
+    """Find the columns that each feature touches, and order all that take part."""
     n = covariance.shape[0]
     size_of = work.previous
     for c in range(n):
@@ -198,8 +195,7 @@ def _pack(system: System, covariance: Float64, work: Workspace, holds_lengths: b
         width = 0
         for c in range(n):
             # What has no variance is known, and takes no part.
-            held = holds_lengths and LENGTH_COLUMN <= c < FLOOR_COLUMN
-            if size_of[c] > 0.0 and covariance[c, c] > 0.0 and not held:
+            if size_of[c] > 0.0 and covariance[c, c] > 0.0:
                 work.columns[f, width] = c
                 work.place[c] = 1
                 width += 1
@@ -210,8 +206,7 @@ def _pack(system: System, covariance: Float64, work: Workspace, holds_lengths: b
     place = 0
     for part in (1, 0):
         for c in range(n):
-            held = holds_lengths and LENGTH_COLUMN <= c < FLOOR_COLUMN
-            if work.place[c] == part and covariance[c, c] > 0.0 and not held:
+            if work.place[c] == part and covariance[c, c] > 0.0:
                 work.order[place] = c
                 place += 1
         if part == 1:
@@ -555,7 +550,7 @@ def solve_step(
         Number of observations that the gate left out at the first iteration, else 0; -1 if the system is
         not positive definite.
     """
-    _pack(system, covariance, work, holds_lengths)
+    _pack(system, covariance, work)
     if first:
         _spread(system, covariance, work)
     gated = _weigh(system, work, first, robust)
@@ -569,12 +564,25 @@ def solve_step(
     work.sizes[3] = 1 if solved else 0
     if not solved and rows <= _MAX_WHITE_ROWS:
         solved = _solve_in_measurement_space(system, work)
+    if holds_lengths:
+        for c in range(LENGTH_COLUMN, FLOOR_COLUMN):
+            work.step[c] = 0.0
     return gated if solved else -1
 
 
+@njit(cache=True, inline="always")
+def is_length(column: int) -> bool:
+    """Whether a column of the error state is a length."""
+    return LENGTH_COLUMN <= column < FLOOR_COLUMN
+
+
 @njit(cache=True)
-def downdate(covariance: Float64, work: Workspace) -> None:
-    """The posterior covariance from what ``solve_step`` left."""
+def downdate(covariance: Float64, work: Workspace, holds_lengths: bool = False) -> None:
+    """The posterior covariance from what ``solve_step`` left.
+
+    Lengths that are held keep their variance, and what else is told takes it into account: a Schmidt-Kalman update
+    (Schmidt, "Application of state-space methods to navigation problems", Advances in Control Systems 3, 1966).
+    """
     a, size, m = work.sizes[0], work.sizes[1], work.sizes[2]
     prior = work.prior[: size * size].reshape(size, size)
     if work.sizes[3] == 1:
@@ -597,6 +605,8 @@ def downdate(covariance: Float64, work: Workspace) -> None:
         np.dot(gain.T, gain, product)
     for i in range(size):
         for j in range(i + 1):
+            if holds_lengths and is_length(work.order[i]) and is_length(work.order[j]):
+                continue
             value = prior[i, j] - 0.5 * (product[i, j] + product[j, i])
             covariance[work.order[i], work.order[j]] = value
             covariance[work.order[j], work.order[i]] = value
@@ -633,8 +643,8 @@ def make_information(errors: int) -> Information:
 
 
 @njit(cache=True)
-def keep_information(system: System, work: Workspace, out: Information) -> None:
-    """Copy what the last iteration used; to be called before ``downdate``."""
+def keep_information(system: System, work: Workspace, out: Information, holds_lengths: bool = False) -> None:
+    """Copy what the last iteration used, without lengths that are held; to be called before ``downdate``."""
     if work.sizes[3] != 1:
         sum_features(system, work)
     a = work.sizes[0]
@@ -644,6 +654,13 @@ def keep_information(system: System, work: Workspace, out: Information) -> None:
         out.eta[i] = work.eta[i]
     for i in range(a * a):
         out.normal[i] = work.normal[i]
+    if holds_lengths:
+        for i in range(a):
+            if is_length(work.order[i]):
+                out.eta[i] = 0.0
+                for j in range(a):
+                    out.normal[i * a + j] = 0.0
+                    out.normal[j * a + i] = 0.0
 
 
 KNOWLEDGE = -1
@@ -807,8 +824,8 @@ class Updater:
             if moved < self.params.tolerance:
                 break
         if information is not None:
-            keep_information(system, work, information)
-        downdate(state.covariance, work)
+            keep_information(system, work, information, holds_lengths)
+        downdate(state.covariance, work, holds_lengths)
         state.nominal[:] = work.nominal
         if asks_ground:
             state.contact_ns = state.time_ns
