@@ -76,7 +76,9 @@ class State:
     contact_ns: int
     """When the feet were last asked whether they stand."""
     seen_by: str = ""
-    """The camera that showed the person last."""
+    """The camera that showed the person last,"""
+    seen_ns: int = NEVER_NS
+    """and when."""
     stereo_ns: int = NEVER_NS
     """When several views, or places in space, last told of the body: one view alone cannot tell its lengths."""
 
@@ -92,6 +94,7 @@ class State:
         self.imu_ns[:] = other.imu_ns
         self.contact_ns = other.contact_ns
         self.seen_by = other.seen_by
+        self.seen_ns = other.seen_ns
         self.stereo_ns = other.stereo_ns
 
     def copy(self) -> State:
@@ -151,7 +154,7 @@ def with_imus(state: State, imus: int) -> State:
     other.time_ns, other.born_ns, other.contact_ns = state.time_ns, state.born_ns, state.contact_ns
     other.measured_ns[:] = state.measured_ns
     other.landmark_noise, other.lengths_locked = state.landmark_noise, state.lengths_locked
-    other.seen_by, other.stereo_ns = state.seen_by, state.stereo_ns
+    other.seen_by, other.seen_ns, other.stereo_ns = state.seen_by, state.seen_ns, state.stereo_ns
     return other
 
 

@@ -195,7 +195,7 @@ def _pack(system: System, covariance: Float64, work: Workspace) -> None:
         width = 0
         for c in range(n):
             # What has no variance is known, and takes no part.
-            if size_of[c] > 0.0 and covariance[c, c] > 0.0:
+            if size_of[c] != 0.0 and covariance[c, c] > 0.0:
                 work.columns[f, width] = c
                 work.place[c] = 1
                 width += 1

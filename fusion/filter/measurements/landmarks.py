@@ -266,6 +266,8 @@ def learned_noise(system: System, views: int, noise: float, memory: float, least
     return noise
 
 
+_STEREO_NS = 200_000_000
+"""Two cameras that show a person within this time tell of the lengths as one moment's views do."""
 _WEIGHT_OF_TRUST = 0.5
 """A landmark with a smaller robust weight is taken for an outlier when joints are called measured."""
 
@@ -345,9 +347,10 @@ class Views:
     def learn(self, state: State, system: System) -> None:
         """Mark joints seen, and follow the scale of the residuals slowly, by their median."""
         p = self._params
-        if len(self.views) > 1 or state.seen_by not in ("", self.source):
+        other = state.seen_by not in ("", self.source) and self.time_ns - state.seen_ns < _STEREO_NS
+        if len(self.views) > 1 or other:
             state.stereo_ns = self.time_ns
-        state.seen_by = self.sources[-1]
+        state.seen_by, state.seen_ns = self.sources[-1], self.time_ns
         mark_seen(system, len(self.views), self._placed.segment, self.time_ns, _WEIGHT_OF_TRUST, state.measured_ns)
         state.landmark_noise = learned_noise(
             system, len(self.views), state.landmark_noise, p.noise_memory, p.noise_share_min, p.noise_share_max

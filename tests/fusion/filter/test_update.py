@@ -302,7 +302,7 @@ def test_held_lengths_leave_a_covariance(space: int) -> None:
     work.space = space
     truth = drawn_from(state, random)
     assert work.apply(state, pictures(truth, 2, random)) >= 0
-    state.stereo_ns = NEVER_NS
+    state.stereo_ns = state.seen_ns = NEVER_NS
     for _ in range(10):
         before = state.copy()
         assert work.apply(state, pictures(truth, 1, random)) >= 0
