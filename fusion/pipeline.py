@@ -151,11 +151,18 @@ class Pipeline:
         time_ns = newest + int(ahead_s * NS_PER_S)
         return self._record(lambda person, out: person.filter.predicted(time_ns, out), time_ns, last)
 
-    def smoothed(self, lag_s: float, last: Record) -> PeopleRecord:
-        """Everyone as they were ``lag_s`` before the newest time, in the light of all that has come since."""
+    def smoothed(self, lag_s: float, last: Record, *, with_covariance: bool = True) -> PeopleRecord:
+        """Everyone as they were ``lag_s`` before the newest time, in the light of all that has come since.
+
+        Without their smoothed covariances, which cost most of it, those of the filter stand in.
+        """
         newest = max([last.measured_ns, *(person.filter.newest_ns for person in self.bank.people)])
         time_ns = newest - int(lag_s * NS_PER_S)
-        return self._record(lambda person, out: person.filter.smoothed(time_ns, out), time_ns, last)
+
+        def place(person: Person, out: State) -> State:
+            return person.filter.smoothed(time_ns, out, with_covariance=with_covariance)
+
+        return self._record(place, time_ns, last)
 
     def innovations(self, last: Record) -> Innovations:
         """How what each source says compares with what it claims, for everyone."""

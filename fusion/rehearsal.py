@@ -114,6 +114,7 @@ def _played(rig: Rig, records: Iterable[Record]) -> int:
         if pipeline.take(record):
             count = len(pipeline.people(record).ids)
             pipeline.smoothed(_LAG_S, record)
+            pipeline.smoothed(_LAG_S, record, with_covariance=False)
             pipeline.predicted(_AHEAD_S, record)
             pipeline.innovations(record)
     return count

@@ -12,4 +12,5 @@ repository=$PWD
 graph=$!
 export LIBGL_ALWAYS_SOFTWARE=1 QT_QPA_PLATFORM=xcb
 xvfb-run -a -s "-screen 0 1920x1200x24" \
-    "$bin/kinefuse" view pose2sim-single --wait 60 --png "$out" --after "$after" --size 1280x800 --overwrite
+    "$bin/kinefuse" view pose2sim-single --wait 60 --png "$out" --after "$after" --size 1280x800 --overwrite \
+    --show ellipsoids,centre_of_mass --panel angles

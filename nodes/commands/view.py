@@ -29,7 +29,9 @@ DEFAULT_AFTER_S = 5.0
 REPORT_EVERY_S = 1.0
 POLL_S = 0.05
 LOOK_EVERY_S = 0.2
-SWITCHES = ("ellipsoids", "trails", "truth")
+SWITCHES = ("ellipsoids", "centre_of_mass", "ghosts", "trails", "truth")
+ANSWERS = ("people", "smoothed", "predicted")
+PANELS = ("streams", "sources", "angles")
 DONE, FAILED = 0, 1
 
 
@@ -45,6 +47,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--size", type=size, default=(1280, 800), metavar="WxH", help="of the window (1280x800)")
     parser.add_argument("--show", type=switches, default=(), metavar="LIST", help=f"of: {','.join(SWITCHES)}")
+    parser.add_argument("--answer", choices=ANSWERS, default="people", help="whose skeletons are drawn (people)")
+    parser.add_argument("--panel", choices=PANELS, default="streams", help="what lies open below the scene (streams)")
     parser.add_argument(
         "--record-to", type=Path, default=Path("sessions"), metavar="PATH", help="for the record button"
     )
@@ -131,6 +135,8 @@ def _window(directory: Directory, args: argparse.Namespace) -> int:
         size=args.size,
         record_to=args.record_to,
         switched_on=("reprojection", *args.show),
+        answer=args.answer,
+        panel=args.panel,
         png=args.png,
         overwrite=args.overwrite,
         after_s=after_s,

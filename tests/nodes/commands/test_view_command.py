@@ -179,7 +179,7 @@ def test_the_window_ends_with_the_node_on_a_signal(running: Any, display_environ
         (["nosuch"], "no session 'nosuch' runs"),
         ([], "no session runs"),
         (["--size", "10x10"], "WIDTHxHEIGHT"),
-        (["--show", "ghosts"], "allowed: ellipsoids, trails, truth"),
+        (["--show", "ghost"], "allowed: ellipsoids, centre_of_mass, ghosts, trails, truth"),
         (["--png", "/nowhere/at/all.png"], "no folder"),
         (["--headless", "--png", "x.png"], "leave one out"),
         (["--json"], "--headless"),
