@@ -236,7 +236,7 @@ def test_memory_is_bounded() -> None:
             filter_.apply(useless(measurement.time_ns + 1))
         if index % 40 == 39:
             counts.append(alive() - before)
-    in_window = 2 * (int(0.3 * NS_PER_S / FRAME_NS) + 2)
+    in_window = 3 * (int(0.3 * NS_PER_S / FRAME_NS) + 2)
     assert len(counts) >= 5
     assert max(counts) <= in_window
     assert counts[-1] <= counts[1] + 2
@@ -321,7 +321,7 @@ def test_lengths_are_learned_then_locked_then_constant() -> None:
     """Whatever comes after the moment at which they are locked."""
     filter_ = person(lock_after_s=0.5)
     locked: dict[int, Float64] = {}
-    for measurement in seconds_of(1.2):
+    for measurement in seconds_of(2.0):
         filter_.apply(measurement)
         state = filter_.state
         assert not (state.lengths_locked and state.time_ns < 500_000_000)
@@ -334,11 +334,19 @@ def test_lengths_are_learned_then_locked_then_constant() -> None:
     np.testing.assert_allclose(first[8:10], walking(0)[LENGTH][8:10], atol=0.03)
 
 
-def test_lengths_that_nobody_tells_are_locked_in_the_end() -> None:
-    """Rates only: nothing is learned of lengths, and they are locked as late as the parameters say."""
+def test_lengths_that_nobody_tells_are_never_locked() -> None:
+    """Rates only: nothing is learned of lengths, and who is seen later may still tell them."""
     filter_ = person(lock_after_s=0.5, lock_at_latest_s=0.8)
     for k in range(60):
         filter_.apply(turn_rates(k * 20_000_000))
+    assert not filter_.state.lengths_locked
+
+
+def test_lengths_that_are_told_poorly_are_locked_in_the_end() -> None:
+    """As late as the parameters say, however uncertain some are."""
+    filter_ = person(lock_after_s=0.3, lock_share=1e-6, lock_at_latest_s=0.8)
+    for measurement in seconds_of(1.2):
+        filter_.apply(measurement)
         assert filter_.state.lengths_locked == (filter_.state.time_ns > 800_000_000)
 
 
