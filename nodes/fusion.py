@@ -156,7 +156,7 @@ class _Publisher:
             return
         (last, cause), self._owed = self._owed, None
         begun_s = time.monotonic()
-        # Live, the filter's own covariances stand in, which are never smaller: smoothed ones would cost ten times as much.
+        # Live, the filter's own covariances stand in: never smaller, and smoothed ones would cost ten times as much.
         full = self._context.session.time != "live"
         smoothed = self.pipeline.smoothed(self._params.lag_s, last, with_covariance=full)
         self._context.publish(f"{self._context.name}/smoothed", smoothed, cause=cause)
