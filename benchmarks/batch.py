@@ -96,15 +96,27 @@ def empty_chain(states: int, errors: int) -> Chain:
     )
 
 
-def add_link(chain: Chain, t: int, before: Float64, after: Float64, residual: Float64, information: Float64) -> float:
+Blocks = Sequence[tuple[int, Float64]]
+"""A matrix that is the identity but for these blocks [3, 3] on its diagonal, each with its first column."""
+
+
+def times_transposed(blocks: Blocks, matrix: Float64) -> Float64:
+    """B^T matrix."""
+    out = matrix.copy()
+    for first, block in blocks:
+        out[first : first + 3] = block.T @ matrix[first : first + 3]
+    return out
+
+
+def add_link(chain: Chain, t: int, before: Float64, after: Blocks, residual: Float64, information: Float64) -> float:
     """Add |residual + before step_t + after step_(t+1)|^2 in the metric of ``information`` [n, n]; half of it now."""
     weighted = information @ before
     chain.diagonal[t] += before.T @ weighted
-    chain.diagonal[t + 1] += after.T @ information @ after
-    chain.coupling[t] += after.T @ weighted
+    chain.diagonal[t + 1] += times_transposed(after, times_transposed(after, information).T)
+    chain.coupling[t] += times_transposed(after, weighted)
     told = information @ residual
     chain.gradient[t] -= before.T @ told
-    chain.gradient[t + 1] -= after.T @ told
+    chain.gradient[t + 1] -= times_transposed(after, told)
     return 0.5 * float(residual @ told)
 
 
@@ -215,16 +227,17 @@ def minimise(problem: Problem, states: Float64, params: BatchParams, columns: sl
             return Solution(states, chain.cost, start_cost, iteration, size, True)
         taken = mixer.mixed(step)
         moved = problem.moved(states, taken)
-        if not problem.cost(moved) <= chain.cost:
+        there = problem.linearised(moved)
+        if not there.cost <= chain.cost:
             mixer.clear()
             share = _share(problem, states, step, chain.cost, params.halvings)
             if share == 0.0:
                 return Solution(states, chain.cost, start_cost, iteration, size, False)
             taken = share * step
             moved = problem.moved(states, taken)
+            there = problem.linearised(moved)
         mixer.remember(step, taken)
-        states = moved
-        chain = problem.linearised(states)
+        states, chain = moved, there
     return Solution(states, chain.cost, start_cost, params.iterations, size, False)
 
 
@@ -258,7 +271,8 @@ class _Mixer:
         """Keep what was proposed, and what was done then."""
         self._steps.append(step)
         self._taken.append(taken)
-        del self._steps[: -self._memory], self._taken[: -self._memory]
+        surplus = max(len(self._steps) - self._memory, 0)
+        del self._steps[:surplus], self._taken[:surplus]
 
     def mixed(self, step: Float64) -> Float64:
         """The step to take instead of a proposed one."""
@@ -297,15 +311,12 @@ def difference(nominal: Float64, other: Float64) -> Float64:
     return out
 
 
-def difference_jacobian(error: Float64, firsts: Sequence[int]) -> Float64:
-    """Derivative [n, n] of d = b (-) a by the error of b, at d = ``error`` [n]; its transpose is minus that by a's.
+def difference_blocks(error: Float64, firsts: Sequence[int]) -> Blocks:
+    """Derivative of d = b (-) a by the error of b, at d = ``error`` [n]; its transpose is minus that by a's.
 
     With d = Log(A^T B): B Exp(e) adds Jr^-1(d) e, and A Exp(e) takes Jl^-1(d) e = Jr^-1(d)^T e away.
     """
-    out = np.eye(len(error))
-    for first in firsts:
-        out[first : first + 3, first : first + 3] = inverse_right_jacobian(error[first : first + 3])
-    return out
+    return [(first, inverse_right_jacobian(error[first : first + 3])) for first in firsts]
 
 
 class Passage(NamedTuple):
@@ -314,16 +325,17 @@ class Passage(NamedTuple):
     arrived: Float64
     """[n] nominal after it."""
     transition: Float64
-    """[n, n] F."""
+    """[n, C] F, the columns that were asked for."""
     noise: Float64
     """[n, n] Q; zero for what walks or stays on its own (IMUs, constants)."""
 
 
-def passage(process: Process, nominal: Float64, from_ns: int, to_ns: int) -> Passage:
-    """Step the process from a nominal [n], in the same steps as the filter does."""
+def passage(process: Process, nominal: Float64, from_ns: int, to_ns: int, columns: Int64) -> Passage:
+    """Step the process from a nominal [n], in the same steps as the filter does; F has the columns [C] only."""
     count, step_s = steps_between(from_ns, to_ns)
     arrived, errors = nominal.copy(), len(nominal)
-    transition, noise = np.eye(errors), np.zeros((errors, errors))
+    transition, noise = np.zeros((errors, len(columns))), np.zeros((errors, errors))
+    transition[columns, np.arange(len(columns))] = 1.0
     error = np.empty(errors)
     for _ in range(count):
         step_error(TABLES, arrived, process, step_s, error)
@@ -440,12 +452,12 @@ def _names(groups: Int64, sources: Int64) -> list[tuple[int, int, int]]:
 
 
 class Told(NamedTuple):
-    """What the observations of one moment say."""
+    """What the observations of one moment say of the C unknown columns."""
 
     normal: Float64
-    """[n, n]."""
+    """[C, C]."""
     gradient: Float64
-    """[n]."""
+    """[C]."""
     cost: float
 
 
@@ -470,7 +482,9 @@ class PersonProblem:
         self._all_points = self._ground._replace(height_m=1e9, speed_m_s=1e9, sure_m=1e9)
         self._system = make_system(self.errors)
         self._body = make_body()
-        self._firsts = rotation_columns(self.errors)
+        exists = set(self.free.tolist())
+        self._firsts = [first for first in rotation_columns(self.errors) if first in exists]
+        self._free_firsts: list[int] = np.searchsorted(self.free, self._firsts).tolist()
         self._information: dict[int, Float64] = {}
 
     # ------------------------------------------------------------ Problem
@@ -481,8 +495,8 @@ class PersonProblem:
         cost = self._add_start(chain, states[0])
         for t, moment in enumerate(self.moments):
             told = self._told(moment, states[t])
-            chain.diagonal[t] += told.normal[np.ix_(self.free, self.free)]
-            chain.gradient[t] += told.gradient[self.free]
+            chain.diagonal[t] += told.normal
+            chain.gradient[t] += told.gradient
             cost += told.cost + self._add_begun(chain, t, states[t])
             if t + 1 < len(states):
                 cost += self._add_passage(chain, t, states)
@@ -541,12 +555,11 @@ class PersonProblem:
 
     def _add_start(self, chain: Chain, nominal: Float64) -> float:
         error, information, columns = self._start_terms(nominal)
-        jacobian = difference_jacobian(error, self._firsts)
-        return self._add_prior(chain, 0, error, jacobian, information, columns)
+        return self._add_prior(chain, 0, error, information, columns)
 
-    def _add_prior(
-        self, chain: Chain, t: int, error: Float64, jacobian: Float64, information: Float64, columns: Int64
-    ) -> float:
+    def _add_prior(self, chain: Chain, t: int, error: Float64, information: Float64, columns: Int64) -> float:
+        """Add a prior over some columns [C] of a state; ``information`` [C, C]."""
+        jacobian = times_transposed(difference_blocks(error, self._firsts), np.eye(self.errors)).T
         rows = jacobian[np.ix_(columns, self.free)]
         told = information @ error[columns]
         chain.diagonal[t] += rows.T @ information @ rows
@@ -565,16 +578,15 @@ class PersonProblem:
         if not len(moment.begins):
             return 0.0
         error = difference(moment.state.nominal, nominal)
-        jacobian = difference_jacobian(error, self._firsts)
         information = np.diag(1.0 / moment.state.covariance.diagonal()[moment.begins])
-        return self._add_prior(chain, t, error, jacobian, information, moment.begins)
+        return self._add_prior(chain, t, error, information, moment.begins)
 
     # ------------------------------------------------------------ process
 
     def _passage_terms(self, t: int, states: Float64) -> tuple[Float64, Passage, Float64]:
-        """Error of the next state against the process, the process, and its information [n, n]."""
+        """Error [n] of the next state against the process, the process, and its information over the unknowns."""
         from_ns, to_ns = self.moments[t].time_ns, self.moments[t + 1].time_ns
-        made = passage(self.process, states[t], from_ns, to_ns)
+        made = passage(self.process, states[t], from_ns, to_ns, self.free)
         error = difference(made.arrived, states[t + 1])
         count, _ = steps_between(from_ns, to_ns)
         if count > 1:
@@ -590,20 +602,21 @@ class PersonProblem:
         linked = self.alive[t] & self.alive[t + 1]
         linked[self.moments[t + 1].begins] = False
         columns = np.flatnonzero(linked)
-        information = np.zeros((self.errors, self.errors))
-        information[np.ix_(columns, columns)] = information_of(covariance[np.ix_(columns, columns)])
+        places = np.searchsorted(self.free, columns)
+        information = np.zeros((len(self.free), len(self.free)))
+        information[np.ix_(places, places)] = information_of(covariance[np.ix_(columns, columns)])
         return information
 
     def _passage_cost(self, t: int, states: Float64) -> float:
         error, _, information = self._passage_terms(t, states)
-        return 0.5 * float(error @ information @ error)
+        return 0.5 * float(error[self.free] @ information @ error[self.free])
 
     def _add_passage(self, chain: Chain, t: int, states: Float64) -> float:
         error, made, information = self._passage_terms(t, states)
-        after = difference_jacobian(error, self._firsts)
-        keep = np.ix_(self.free, self.free)
-        before = -(after.T @ made.transition)[keep]
-        return add_link(chain, t, before, after[keep], error[self.free], information[keep])
+        turning = zip(self._firsts, self._free_firsts, strict=True)
+        after = [(place, inverse_right_jacobian(error[first : first + 3])) for first, place in turning]
+        before = -times_transposed(after, made.transition[self.free])
+        return add_link(chain, t, before, after, error[self.free], information)
 
     # ------------------------------------------------------------ observations
 
@@ -652,8 +665,9 @@ class PersonProblem:
 
     def _told(self, moment: Moment, nominal: Float64) -> Told:
         cost, weight, count = self._observe(moment, nominal)
+        unknowns = len(self.free)
         if not count:
-            return Told(np.zeros((self.errors, self.errors)), np.zeros(self.errors), 0.0)
+            return Told(np.zeros((unknowns, unknowns)), np.zeros(unknowns), 0.0)
         system = self._system
         features = int(system.filled[0])
         present = np.arange(3) < system.components[:count, None]
@@ -663,11 +677,15 @@ class PersonProblem:
         information, gradient = np.zeros((features, 3, 3)), np.zeros((features, 3))
         np.add.at(information, feature, np.einsum("oi,oia,oib->oab", certainty, h, h))
         np.add.at(gradient, feature, np.einsum("oi,oia->oa", certainty * residual, h))
+        # Rows beyond a feature's components hold what another update has left there.
         there = np.arange(3) < system.size[:features, None]
-        jacobian = np.where(there[..., None], system.jacobian[:features], 0.0)
-        flat = jacobian.reshape(3 * features, self.errors)
-        weighted = np.einsum("fab,fbc->fac", information, jacobian).reshape(3 * features, self.errors)
-        return Told(flat.T @ weighted, gradient.reshape(-1) @ flat, cost)
+        rows = np.flatnonzero(there.reshape(-1))
+        flat = system.jacobian[:features].reshape(3 * features, self.errors)[rows][:, self.free]
+        mixing = np.zeros((features, 3, features, 3))
+        each = np.arange(features)
+        mixing[each, :, each, :] = information
+        weighted = mixing.reshape(3 * features, 3 * features)[np.ix_(rows, rows)] @ flat
+        return Told(flat.T @ weighted, gradient.reshape(-1)[rows] @ flat, cost)
 
 
 # ---------------------------------------------------------------- a track
