@@ -354,9 +354,9 @@ def test_of_a_linear_problem_it_is_the_least_squares_solution() -> None:
     steps = filtered(start, moments, unrested, LINEAR)
     for k in range(times):
         smoothed = smooth(steps, k, process=LINEAR)
-        np.testing.assert_allclose(smoothed.nominal - references[k], errors[k], atol=1e-9)
+        np.testing.assert_allclose(smoothed.nominal - references[k], errors[k], atol=1e-6)
         here = slice(k * size, (k + 1) * size)
-        np.testing.assert_allclose(smoothed.covariance, posterior[here, here], rtol=1e-5, atol=1e-9)
+        np.testing.assert_allclose(smoothed.covariance, posterior[here, here], rtol=1e-5, atol=1e-8)
     assert np.abs(errors[0]).max() > 1e-3
 
 
