@@ -61,9 +61,10 @@ class ContactParams:
     """A foot whose height has a larger standard deviation is asked only if it is the lower one."""
     least_share: float = 0.1
     """Trust below which a point is not taken to stand; 1 in the middle, 0 at the limits."""
-    velocity_sigma_m_s: float = 0.2
-    """Standard deviation of a standing point's velocity, along each axis: soles roll, for the whole of a step."""
-    height_sigma_m: float = 0.05
+    velocity_sigma_m_s: float = 0.7
+    """Standard deviation of a standing point's velocity, along each axis: soles roll, a contact lasts for many
+    questions, and some feet that seem to stand do not. With 0.2 a body in the dark is far too sure of its place."""
+    height_sigma_m: float = 0.1
     """Standard deviation of a standing point's height above the floor: shoes, and a foot that is a rigid model."""
     below_sigma_m: float = 0.03
     """Standard deviation of the rule that nothing is below the floor."""
