@@ -175,16 +175,18 @@ class Births:
 
     def _fits(self, state: State, measurements: Sequence[Measurement]) -> bool:
         """Update a start until it settles; whether it is then a body."""
-        return self._updater.apply(state, measurements, self.params.iterations) >= 0 and plausible(state)
+        taken = self._updater.apply(state, measurements, self.params.iterations) >= 0
+        return taken and plausible(state, self.subject.stature_m)
 
 
-def plausible(state: State) -> bool:
-    """Whether a fitted start is a body: finite, joints and bones within reach of what people have."""
+def plausible(state: State, stature_m: float | None = None) -> bool:
+    """Whether a fitted start is a body: finite, joints and bones within reach of what people (so tall) have."""
     if not np.isfinite(state.nominal).all():
         return False
     low, high = coordinate_limits()
     pose = state.coordinates
     if ((pose < low - _SLACK_RAD) | (pose > high + _SLACK_RAD)).any():
         return False
-    departure = np.abs(state.nominal[LENGTH] - np.log(REFERENCE_LENGTHS_M))
+    scale = (stature_m or REFERENCE_STATURE_M) / REFERENCE_STATURE_M
+    departure = np.abs(state.nominal[LENGTH] - np.log(REFERENCE_LENGTHS_M * scale))
     return bool(departure[_LONG].max() < _STATURE_SHARE)

@@ -38,8 +38,6 @@ class Outcome(Enum):
     """Older than the window."""
     REFUSED_AHEAD = "refused_ahead"
     """So far ahead of all else that its stamp cannot be right."""
-    REFUSED_USELESS = "refused_useless"
-    """Nothing of it could be used (numbers that cannot be)."""
 
 
 @dataclass(frozen=True, slots=True)
