@@ -60,12 +60,14 @@ from fusion.filter.state import (
     IMU_SIZE,
     LENGTH,
     POSE,
+    RATE_COLUMN,
     State,
     difference_into,
     retract_into,
 )
 from fusion.filter.system import Measurement, System, make_body, make_system
 from fusion.filter.update import KNOWLEDGE, Updater, linearise
+from fusion.maths import quaternion
 from fusion.records import Bool, Float64, Int64
 
 CONSTANT_WALK = 1e-5
@@ -331,7 +333,11 @@ class Passage(NamedTuple):
 
 
 def passage(process: Process, nominal: Float64, from_ns: int, to_ns: int, columns: Int64) -> Passage:
-    """Step the process from a nominal [n], in the same steps as the filter does; F has the columns [C] only."""
+    """Step the process from a nominal [n], in the same steps as the filter does; F has the columns [C] only.
+
+    F is the filter's, but for balls that return to rest, of which the filter's is an approximation: a minimum is found
+    with exact derivatives only.
+    """
     count, step_s = steps_between(from_ns, to_ns)
     arrived, errors = nominal.copy(), len(nominal)
     transition, noise = np.zeros((errors, len(columns))), np.zeros((errors, errors))
@@ -339,9 +345,31 @@ def passage(process: Process, nominal: Float64, from_ns: int, to_ns: int, column
     error = np.empty(errors)
     for _ in range(count):
         step_error(TABLES, arrived, process, step_s, error)
+        returning = _returning(process, arrived, error, step_s)
+        before = [transition[first : first + 3].copy() for first, _ in returning]
         transition_rows(TABLES, process, step_s, error, transition)
+        for (first, missing), rows in zip(returning, before, strict=True):
+            transition[first : first + 3] += missing @ rows
         predict_kernel(TABLES, arrived, noise, process, step_s, error)
     return Passage(arrived, transition, noise)
+
+
+def _returning(process: Process, nominal: Float64, error: Float64, step_s: float) -> Blocks:
+    """What the filter's F lacks of the derivative, for each ball that returns to rest.
+
+    With v the step and a = Log(q^T rest), of which the part p is taken: F is Exp(-v) - p Jr(v) Jl^-1(a), and the
+    filter has (1 - p) Exp(-v), where Exp(-v) = Jr(v) Jl^-1(v).
+    """
+    blocks = []
+    for first in rotation_columns(RATE_COLUMN)[1:]:
+        part = 1.0 - np.exp(-step_s * process.rest_rate[first])
+        if part > 0.0:
+            turn = slice(first, first + 3)
+            here, rest = quaternion.from_rotvec(nominal[turn]), quaternion.from_rotvec(process.rest[turn])
+            away = quaternion.to_rotvec(quaternion.multiply(quaternion.conjugate(here), rest))
+            inverse = inverse_right_jacobian(error[turn])
+            blocks.append((first, part * np.linalg.solve(inverse, (inverse - inverse_right_jacobian(away)).T)))
+    return blocks
 
 
 def slow_noise(process: Process, errors: int, gap_s: float) -> Float64:

@@ -222,17 +222,24 @@ def test_jacobian_of_a_difference_matches_central_differences() -> None:
 
 
 @pytest.mark.parametrize("gap_s", [0.004, 0.13])
-def test_a_passage_carries_a_covariance_as_the_filter_does(gap_s: float) -> None:
+def test_a_passage_arrives_where_the_filter_does_and_knows_its_derivative(gap_s: float) -> None:
     process = make_process(PARAMS.process)
     nominal = random_nominal(BODY_ERRORS)
-    made = batch.passage(process, nominal, 0, int(gap_s * NS_PER_S), np.arange(BODY_ERRORS))
-    covariance, arrived = 0.01 * positive(BODY_ERRORS), nominal.copy()
-    carried = made.transition @ covariance @ made.transition.T + made.noise
-    count, step_s = steps_between(0, int(gap_s * NS_PER_S))
+    gap_ns, columns = int(gap_s * NS_PER_S), np.arange(BODY_ERRORS)
+    made = batch.passage(process, nominal, 0, gap_ns, columns)
+    arrived, noise = nominal.copy(), np.zeros((BODY_ERRORS, BODY_ERRORS))
+    count, step_s = steps_between(0, gap_ns)
     for _ in range(count):
-        predict_kernel(TABLES, arrived, covariance, process, step_s, np.empty(BODY_ERRORS))
-    np.testing.assert_allclose(made.arrived, arrived, atol=1e-12)
-    np.testing.assert_allclose(carried, covariance, atol=1e-9)
+        predict_kernel(TABLES, arrived, noise, process, step_s, np.empty(BODY_ERRORS))
+    np.testing.assert_array_equal(made.arrived, arrived)
+    np.testing.assert_array_equal(made.noise, noise)
+    step = 1e-6
+    for column in columns:
+        change = np.zeros(BODY_ERRORS)
+        change[column] = step
+        ends = [batch.passage(process, retract(nominal, sign * change), 0, gap_ns, columns).arrived for sign in (1, -1)]
+        slope = (batch.difference(arrived, ends[0]) - batch.difference(arrived, ends[1])) / (2 * step)
+        np.testing.assert_allclose(made.transition[:, column], slope, atol=1e-7)
 
 
 def known_of(seconds: float, sensors: str) -> Given:
