@@ -224,7 +224,23 @@ def _view(
     rays = {name: directions[k] for k, name in enumerate(names.landmark_names) if usable[k]}
     pixel_rad = params.pixel_share * camera.height / float(camera.matrix[1, 1])
     view = _View(names, rays, camera.centre_world_m, np.asarray(lengths_m), params, pixel_rad)
-    return view if view.sees(*_TRUNK) else None
+    return view if _complete_trunk(rays) else None
+
+
+def _complete_trunk(rays: dict[str, Float64]) -> bool:
+    """Let one hip or shoulder stand for the other that it hides, in place; whether the trunk is then there.
+
+    From the side the far ones are behind the near ones. The update does not take this for seen.
+    """
+    for left, right in (_TRUNK[:2], _TRUNK[2:]):
+        if left not in rays and right not in rays:
+            return False
+        rays.setdefault(left, rays.get(right, _NOWHERE))
+        rays.setdefault(right, rays[left])
+    return True
+
+
+_NOWHERE = np.zeros(3)
 
 
 def _unit(vector: Float64) -> Float64:

@@ -194,11 +194,23 @@ def test_larger_people_are_farther_away() -> None:
     assert distances[1] / distances[0] == pytest.approx(1.1, rel=1e-6)
 
 
-@pytest.mark.parametrize("missing", ["left_hip", "right_shoulder"])
+@pytest.mark.parametrize("missing", ["hip", "shoulder"])
 def test_no_candidates_without_the_trunk(missing: str) -> None:
     pixels, scores = seen(CAMERA, resting_coordinates())
-    scores[INDEX[missing]] = 0.1
+    scores[[INDEX[f"left_{missing}"], INDEX[f"right_{missing}"]]] = 0.1
     assert candidates_from_view(SET, pixels, scores, CAMERA, REFERENCE_LENGTHS_M) == []
+
+
+@pytest.mark.parametrize("hidden", [("left_hip",), ("right_shoulder",), ("left_hip", "left_shoulder")])
+def test_from_the_side_the_near_ones_stand_for_those_that_they_hide(hidden: tuple[str, ...]) -> None:
+    pose = resting_coordinates()
+    pose[3:6] = 0.0, 0.0, 0.5 * np.pi + 0.15
+    pixels, scores = seen(CAMERA, pose)
+    for name in hidden:
+        pixels[INDEX[name]], scores[INDEX[name]] = np.nan, 0.0
+    candidates = candidates_from_view(SET, pixels, scores, CAMERA, REFERENCE_LENGTHS_M)
+    away = [np.linalg.norm(joints(candidate) - joints(pose), axis=1).mean() for candidate in candidates]
+    assert min(away) < 0.1
 
 
 def test_a_limb_that_is_not_seen_rests() -> None:
