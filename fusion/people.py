@@ -10,6 +10,8 @@ import numpy as np
 from fusion.births import BirthParams, Births, Sight
 from fusion.body import catalog
 from fusion.body.kinematics import TABLES
+from fusion.body.skeleton import SEGMENT
+from fusion.branches import BranchParams, BranchWatch
 from fusion.estimators.camera.association import (
     AssociationParams,
     Birth,
@@ -20,6 +22,7 @@ from fusion.estimators.camera.association import (
 )
 from fusion.filter.history import FilterParams, Outcome, PersonFilter
 from fusion.filter.measurements.landmarks import LandmarkParams, Landmarks2DMeasurement, Landmarks3DMeasurement
+from fusion.filter.measurements.usual import UsualParams, UsualPose
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import BODY_ERRORS, NEVER_NS, POSE, State, errors_of, retract_into, with_imus
 from fusion.filter.system import Measurement
@@ -38,6 +41,8 @@ class PeopleParams:
     births: BirthParams = field(default_factory=BirthParams)
     landmarks: LandmarkParams = field(default_factory=LandmarkParams)
     association: AssociationParams = field(default_factory=AssociationParams)
+    branches: BranchParams = field(default_factory=BranchParams)
+    usual: UsualParams = field(default_factory=UsualParams)
     max_people: int = 8
     max_detections: int = 16
     """Of one picture; what a faulty detector says beyond is left out, for births cost pairs of detections."""
@@ -63,7 +68,10 @@ class Person:
 
     identity: int
     filter: PersonFilter
+    branches: BranchWatch
     wears_imus: bool = False
+    usual_slot: int = NEVER_NS
+    """The stretch of time in which the filter was last told what is usual."""
     missed_ns: int = 0
     """For how long detections have come in without one of this person."""
 
@@ -97,6 +105,7 @@ class People:
             "deaths": 0,
             "unassigned": 0,
             "exchanged": 0,
+            "branches": 0,
             "detections_left_out": 0,
             **{o.value: 0 for o in Outcome},
         }
@@ -104,6 +113,7 @@ class People:
         self._births = Births(rig.subject, params.births, self._updater(0))
         self._arrays: list[CameraArrays] = [camera_arrays(camera) for camera in rig.cameras]
         self._index = {camera.name: index for index, camera in enumerate(rig.cameras)}
+        self._imu_segments = [SEGMENT[mount.segment] for mount in rig.imus]
         self._candidates: dict[str, list[Candidate]] = {}
         self._next_identity = 1
         self._nominal = np.zeros(BODY_ERRORS)
@@ -130,6 +140,7 @@ class People:
         matched = self._match(view)
         for person, d, order in matched:
             self.apply(person, self._measurement(view, d, order))
+            self._hold_depth(person, view)
         self._count_misses(view.time_ns, [person for person, _, _ in matched])
         claimed = {d for _, d, _ in matched}
         fresh = [
@@ -194,6 +205,27 @@ class People:
             relative_variance=placed.sigma_scale**2 / scores,
             params=self.params.landmarks,
         )
+
+    def _hold_depth(self, person: Person, view: _View) -> None:
+        """Of somebody whom one camera alone shows: tell what is usual, and look at other branches."""
+        if not self._one_view(person.filter.state_before(view.time_ns)):
+            return
+        slot = view.time_ns // int(self.params.usual.interval_s * NS_PER_S)
+        state = person.filter.state_before(view.time_ns + 1)
+        if slot <= person.usual_slot or state.time_ns != view.time_ns:
+            return
+        person.usual_slot = slot
+        centre_m = self.rig.cameras[view.index].centre_world_m
+        sensed = {self._imu_segments[imu] for imu in np.flatnonzero(state.imu_ns != NEVER_NS)}
+        readings = person.branches.look(state, centre_m, sensed)
+        self.apply(person, UsualPose(view.time_ns, centre_m, self.params.usual))
+        for reading in readings:
+            self.apply(person, reading)
+            self.counters["branches"] += 1
+
+    def _one_view(self, state: State) -> bool:
+        """Whether a person has not been shown by two views at once lately."""
+        return state.time_ns - state.stereo_ns > self.params.filter.update.stereo_s * NS_PER_S
 
     def landmarks_3d(self, record: Landmarks3D) -> None:
         """Take in world landmarks: nearest known person by mean distance, else a birth.
@@ -388,7 +420,8 @@ class People:
 
     def _new_person(self, state: State) -> Person:
         wears_imus = bool(self.rig.imus) and not any(other.wears_imus for other in self.people)
-        person = Person(self._next_identity, self._filter(state, wears_imus), wears_imus)
+        watch = BranchWatch(self.params.branches)
+        person = Person(self._next_identity, self._filter(state, wears_imus), watch, wears_imus)
         self._next_identity += 1
         self.people.append(person)
         self.counters["births"] += 1

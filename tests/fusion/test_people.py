@@ -10,10 +10,15 @@ import pytest
 
 from fusion.body import catalog
 from fusion.body.skeleton import SEGMENT
+from fusion.branches import LIMB_COLUMNS, limb_gains, limb_readings
 from fusion.estimators.camera.association import find_birth
-from fusion.filter.history import Outcome
+from fusion.filter.history import FilterParams, Outcome
 from fusion.filter.measurements.inertial import GyroMeasurement, GyroParams
+from fusion.filter.measurements.landmarks import Landmarks2DMeasurement
+from fusion.filter.measurements.reading import NewReading
+from fusion.filter.measurements.usual import UsualPose
 from fusion.filter.state import LENGTH, RATE
+from fusion.maths import quaternion
 from fusion.people import People, PeopleParams
 from fusion.records import Float64, Landmarks2D, Landmarks3D
 from fusion.rig import ImuMount, Rig, RigError, Subject
@@ -74,7 +79,7 @@ def ids(bank: People) -> list[int]:
     return [person.identity for person in bank.people]
 
 
-def bank_with(**params: float) -> People:
+def bank_with(**params: float | FilterParams) -> People:
     return People(RIG, replace(PeopleParams(), **params))  # type: ignore[arg-type]
 
 
@@ -229,6 +234,52 @@ def test_whom_one_camera_has_borne_others_take_over() -> None:
     away = np.linalg.norm(joints_of(bank.people[0].filter.state.nominal) - joints_of(who), axis=1)
     assert ids(bank) == [1]
     assert away.mean() < 0.03
+
+
+def told(bank: People, kind: type) -> list[int]:
+    """Times at which the first person's filter was told something."""
+    return [item.time_ns for item in bank.people[0].filter.journal or [] if isinstance(item, kind)]
+
+
+def test_what_is_usual_is_told_while_one_camera_alone_is_there() -> None:
+    bank, who = bank_with(filter=FilterParams(keeps_journal=True)), body(seed=1)
+    seen_by_one(bank, range(60), who)
+    times = told(bank, UsualPose)
+    alone_s = (59 * FRAME_NS - bank.people[0].filter.start.time_ns) / 1e9
+    assert len(times) == pytest.approx(alone_s / bank.params.usual.interval_s, abs=2)
+    for k in range(60, 120):
+        for camera in range(2):
+            bank.landmarks_2d(picture(camera, k * FRAME_NS, who))
+    assert max(told(bank, UsualPose)) <= 60 * FRAME_NS
+
+
+def test_nothing_is_added_where_two_cameras_are_there() -> None:
+    bank, who = bank_with(filter=FilterParams(keeps_journal=True)), body(seed=1)
+    shown(bank, range(60), who)
+    journal = bank.people[0].filter.journal
+    assert journal
+    assert all(isinstance(item, Landmarks2DMeasurement) for item in journal)
+
+
+@pytest.mark.parametrize("index", [0, 2, 3])
+def test_a_limb_in_an_unusual_branch_is_moved(index: int) -> None:
+    """What the pixels cannot tell, how usual it is does."""
+    bank, who = bank_with(filter=FilterParams(keeps_journal=True)), body()
+    seen_by_one(bank, range(40), who)
+    person, limb, centre_m = bank.people[0], LIMB_COLUMNS[index], CAMERAS[0].centre_world_m
+    state = person.filter.state
+    before = limb_readings(state.coordinates, state.lengths_m, centre_m)[index]
+    option = int(np.argmax(before.apart_m))
+    assert limb_gains(limb, before)[option] < -5.0
+    columns = np.array([*range(limb.ball, limb.ball + 3), limb.hinge])
+    values = np.append(quaternion.to_rotvec(before.ball[option]), before.bend_rad[option])
+    moved = bank.counters["branches"]
+    bank.apply(person, NewReading(state.time_ns, columns, values, 0.05, 0.5))
+    seen_by_one(bank, range(40, 70), who)
+    assert bank.counters["branches"] == moved + 1
+    state = person.filter.state
+    after = limb_readings(state.coordinates, state.lengths_m, centre_m)[index]
+    assert limb_gains(limb, after).max() < 3.0
 
 
 def test_a_picture_of_no_body_gives_no_birth() -> None:
