@@ -27,13 +27,14 @@ _ALONE = 40
 _GRAVITY_M_S2 = 9.81
 _LAG_S, _AHEAD_S = 0.1, 0.05
 _SET = "coco_17"
+_CHEST_M = 1.0
 
 
 def _facing(azimuth_rad: float, name: str) -> Camera:
     """A camera 3 m away at chest height that looks at the origin from that direction."""
     c, s = np.cos(azimuth_rad), np.sin(azimuth_rad)
     rotation = np.array([[-s, c, 0.0], [0.0, 0.0, -1.0], [-c, -s, 0.0]])
-    centre = np.array([3.0 * c, 3.0 * s, 0.0])
+    centre = np.array([3.0 * c, 3.0 * s, _CHEST_M])
     matrix = np.array([[800.0, 0.0, 640.0], [0.0, 800.0, 360.0], [0.0, 0.0, 1.0]])
     return Camera(
         name=name,
@@ -129,6 +130,8 @@ def rehearse() -> int:
     radar = RadarMount(name="radar", r_world_from_radar=np.eye(3), position_world_m=np.array([0.0, -2.0, 0.0]))
     rig = Rig(cameras=(_facing(0.0, "a"), _facing(1.2, "b")), imus=(ImuMount(segment="pelvis"),), radars=(radar,))
     positions, quaternions = forward_kinematics(resting_coordinates(), REFERENCE_LENGTHS_M)
+    # Standing on the floor, which the filter takes to be near z = 0.
+    positions[:, 2] -= positions[:, 2].min()
     points = catalog.landmark_positions(_SET, positions, quaternions, REFERENCE_LENGTHS_M)
     seen_by_one = (_picture(rig.cameras[0], points, frame) for frame in range(_ALONE))
     worn = (_samples(_SAMPLES), _samples(2 * _SAMPLES), Tick(**_stamps(3 * _SAMPLES)))

@@ -14,6 +14,7 @@ import numpy as np
 from fusion.records import Float64
 
 _STATURE_MAX_M = 3.0
+_UNIT_SLACK = 1e-12
 
 
 class RigError(ValueError):
@@ -111,7 +112,10 @@ class ImuMount:
         norm = float(np.linalg.norm(quaternion))
         if abs(norm - 1.0) > 1e-2:
             raise RigError(f"imu {self.segment}: quaternion norm {norm:.3f}, expected 1")
-        object.__setattr__(self, "q_segment_from_sensor", quaternion / norm)
+        if abs(norm - 1.0) > _UNIT_SLACK:
+            # What is a unit quaternion already stays as it is, bit by bit.
+            quaternion = quaternion / norm
+        object.__setattr__(self, "q_segment_from_sensor", quaternion)
         object.__setattr__(self, "lever_arm_m", _checked(f"imu {self.segment}: lever_arm_m", self.lever_arm_m, (3,)))
 
 

@@ -171,8 +171,9 @@ class PersonFilter:
         """Write the state at ``time_ns``, given all measurements that have come by now, into ``out``.
 
         Without its covariance, which costs ten times as much as the rest, that of the filter stands in: it is never
-        smaller. A time before the window gives the oldest state that is remembered, one after the
-        newest measurement a prediction.
+        smaller. While one view alone shows somebody whose lengths are not known, what comes later tells nothing: those
+        updates are not optimal (Schmidt), and the smoother holds for optimal ones only. A time before the window gives
+        the oldest state that is remembered, one after the newest measurement a prediction.
         """
         if time_ns >= self.newest_ns:
             return self.predicted(time_ns, out)
@@ -181,6 +182,8 @@ class PersonFilter:
         self._state_after(len(self._entries))
         out.copy_from(self._state_after(first))
         predict(out, self.process, time_ns)
+        if any(self._holds_lengths(entry.after) for entry in self._entries[first:]):
+            return out
         later = [(entry.information, entry.after) for entry in self._entries[first:]]
         self._smoother.smooth(out, later, with_matrix=with_covariance)
         return out
@@ -192,6 +195,11 @@ class PersonFilter:
         are told apart in the light of the same prediction, and are one update.
         """
         return self._state_after(bisect.bisect_left(self._entries, time_ns, key=_time_of))
+
+    def _holds_lengths(self, after: State) -> bool:
+        """Whether an update that led to this state held the lengths."""
+        limit_ns = self.params.update.stereo_s * NS_PER_S
+        return not after.lengths_locked and after.time_ns - after.stereo_ns > limit_ns
 
     def _new_entry(self, time_ns: int, rank: int) -> Entry:
         if not self._pool:

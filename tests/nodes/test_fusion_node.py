@@ -268,7 +268,7 @@ def test_innovations_come_once_a_second(profile: Path) -> None:
     assert last.ids.tolist() == [1]
     assert last.sources == ("cam1", "cam2", "cam3")
     assert last.observations.min() > 500
-    np.testing.assert_allclose(last.claimed_ratio, 1.0, atol=0.35)
+    np.testing.assert_allclose(last.claimed_ratio, 1.0, atol=0.5)
 
 
 def test_a_camera_that_errs_more_than_it_says_is_named(profile: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,8 +23,9 @@ class AnatomyParams:
     """Standard deviation of a limit: how far past it a joint is pushed by a measurement of equal trust."""
     rest_rad: float = math.radians(45.0)
     """Spread of an unseen joint around its resting value."""
-    unsure_rad: float = math.radians(25.0)
-    """A coordinate with a larger standard deviation is drawn to its resting value."""
+    unsure_rad: float = math.radians(45.0)
+    """A coordinate with a larger standard deviation is drawn to its resting value, at each update: so not a smaller
+    one, or an unseen limb is told over and over what is known of it once."""
 
 
 class Anatomy(NamedTuple):

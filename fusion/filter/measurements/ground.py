@@ -59,6 +59,9 @@ class ContactParams:
     """Faster, no point stands."""
     sure_m: float = 0.15
     """A foot whose height has a larger standard deviation is asked only if it is the lower one."""
+    sure_m_s: float = 0.6
+    """A point whose velocity has a larger standard deviation (all axes together) is not asked: in the dark rates die
+    out in the estimate, and every foot would seem to stand."""
     least_share: float = 0.1
     """Trust below which a point is not taken to stand; 1 in the middle, 0 at the limits."""
     velocity_sigma_m_s: float = 0.7
@@ -84,6 +87,7 @@ class Ground(NamedTuple):
     height_m: float
     speed_m_s: float
     sure_m: float
+    sure_m_s: float
     least_share: float
     velocity_variance: float
     height_variance: float
@@ -102,6 +106,7 @@ def make_ground(params: ContactParams) -> Ground:
         height_m=params.height_m,
         speed_m_s=params.speed_m_s,
         sure_m=params.sure_m,
+        sure_m_s=params.sure_m_s,
         least_share=params.least_share,
         velocity_variance=params.velocity_sigma_m_s**2,
         height_variance=params.height_sigma_m**2,
@@ -214,15 +219,18 @@ def _standing(system: System, covariance: Float64, ground: Ground, f: int, v: in
     deviation = math.sqrt(max(_variance(system.jacobian[f, _UP], covariance), 0.0))
     velocity = at(system.value, v)
     speed = math.sqrt(velocity[0] ** 2 + velocity[1] ** 2 + velocity[2] ** 2)
+    total = 0.0
+    for i in range(3):
+        total += max(_variance(system.jacobian[v, i], covariance), 0.0)
+    unsure = math.sqrt(total)
+    if unsure > ground.sure_m_s:
+        return 0.0
     if not lower:
         if deviation > ground.sure_m:
             return 0.0
         return _within(height, ground.height_m) * _within(speed, ground.speed_m_s)
-    total = 0.0
-    for i in range(3):
-        total += max(_variance(system.jacobian[v, i], covariance), 0.0)
     widened = _within(height, ground.height_m + deviation)
-    return widened * _within(speed, ground.speed_m_s + math.sqrt(total))
+    return widened * _within(speed, ground.speed_m_s + unsure)
 
 
 @njit(cache=True)

@@ -15,7 +15,7 @@ from numba import njit
 from fusion.body.kinematics import TABLES, BodyTables, point_jacobian
 from fusion.body.skeleton import SEGMENT
 from fusion.filter.measurements.motion import at, plus, point_velocity, turn_of, velocity_jacobian
-from fusion.filter.state import LENGTH_COLUMN, State
+from fusion.filter.state import LENGTH_COLUMN, RATE_COLUMN, State
 from fusion.filter.system import Body, System, add_feature, add_observation, usable
 from fusion.maths.kernels import rotated
 from fusion.records import Float64, Int64
@@ -168,7 +168,10 @@ class RadarTrunkMeasurement(_Radar):
     params: RadarParams
 
     def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
-        """See ``Measurement``."""
+        """See ``Measurement``. What the cluster tells is taken for the body's place, not for how it stands: the points
+        wander over the body, and a filter that sees the trunk lean for it is worse off than without a radar.
+        """
+        first = int(system.filled[0])
         p = self.params
         sigmas = np.array([[p.range_m, p.azimuth_rad * self.distance_m, p.elevation_rad * self.distance_m]])
         trunk = np.array([TRUNK])
@@ -184,6 +187,9 @@ class RadarTrunkMeasurement(_Radar):
             np.array([self.radial_velocity_m_s]),
             np.array([p.doppler_m_s**2]),
         )
+        added = system.jacobian[first : system.filled[0]]
+        added[:, :, 3:RATE_COLUMN] = 0.0
+        added[:, :, RATE_COLUMN + 3 :] = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

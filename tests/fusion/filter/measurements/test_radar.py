@@ -15,7 +15,8 @@ from fusion.filter.measurements.radar import (
     RadarTrunkMeasurement,
     RadarVelocityMeasurement,
 )
-from fusion.filter.state import State
+from fusion.filter.state import RATE_COLUMN, State
+from fusion.filter.system import make_system
 from fusion.maths import quaternion
 from tests.fusion.filter.measurements.observed import (
     BAD_NUMBERS,
@@ -61,9 +62,19 @@ def joints(random: np.random.Generator) -> RadarJointsMeasurement:
 def test_jacobians(seed: int) -> None:
     random = np.random.default_rng(seed)
     state = moving_state(random, rate=2.0)
-    assert assert_jacobian(state, trunk(state, random)).count == 2
     assert assert_jacobian(state, points(random)).count == COUNT
     assert assert_jacobian(state, joints(random)).count == COUNT
+
+
+def test_a_cluster_tells_of_the_place_alone() -> None:
+    """The root's place and velocity are told one to one, and nothing of how the body stands."""
+    random = np.random.default_rng(5)
+    state = moving_state(random, rate=2.0)
+    system = make_system(len(state.nominal))
+    trunk(state, random).add_rows(state, state.nominal, body_at(state.nominal), system)
+    told = np.zeros((2, 3, len(state.nominal)))
+    told[0, :, :3] = told[1, :, RATE_COLUMN : RATE_COLUMN + 3] = np.eye(3)
+    np.testing.assert_array_equal(system.jacobian[:2], told)
 
 
 def test_trunk_is_where_the_cluster_is_and_comes_as_fast() -> None:
