@@ -136,16 +136,24 @@ def test_of_feet_at_unknown_heights_only_the_lower_is_asked() -> None:
 
 
 def test_the_lower_foot_of_a_body_that_drifts_holds_it() -> None:
-    """A place and a velocity that nobody knows: what seems to move, high up, still may stand."""
+    """A place that nobody knows and a velocity that is hardly known: what seems to move, high up, still may stand."""
     state = standing()
     state.nominal[COORDINATE["left_hip_y"]] -= 0.15
     state.nominal[2] += 0.5
-    state.nominal[RATE_COLUMN] = 1.0
+    state.nominal[RATE_COLUMN] = 0.5
     assert stood(Observed(state, Feet())) == []
     state.covariance[2, 2] = 1.0
     assert stood(Observed(state, Feet())) == []
-    state.covariance[RATE_COLUMN, RATE_COLUMN] = 1.0
+    state.covariance[RATE_COLUMN, RATE_COLUMN] = 0.2
     assert stood(Observed(state, Feet())) == RIGHT
+
+
+def test_a_foot_whose_velocity_nobody_knows_is_not_asked() -> None:
+    """In the dark rates die out in the estimate, and every foot would seem to stand."""
+    state = standing()
+    assert stood(Observed(state, Feet())) != []
+    state.covariance[RATE_COLUMN, RATE_COLUMN] = 1.0
+    assert stood(Observed(state, Feet())) == []
 
 
 def test_what_is_below_the_floor_and_moves_comes_up() -> None:
