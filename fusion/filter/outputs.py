@@ -34,7 +34,7 @@ class OutputParams:
 
     measured_s: float = 0.25
     """A joint that a landmark has constrained within this time is measured, not inferred."""
-    definition_m: float = 0.0
+    definition_m: float = 0.005
     """Standard deviation, per axis, of where a joint centre is taken to be. A landmark is not the joint centre
     that its name says, by an amount that hardly changes from one picture to the next: the filter's covariance
     shrinks as if it averaged out, but it does not. So this is added to the covariance that leaves, and only there."""
