@@ -13,7 +13,8 @@ test:
 	scripts/setup.sh all,dev
 	$(MAKE) --no-print-directory lint
 	-$(BIN)/kinefuse models get blazepose-full
-	$(BIN)/python -m pytest $(ARGS)
+	# Products of small matrices are many times slower in several threads, as the nodes know too.
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
 lint:
 	$(BIN)/ruff check .
