@@ -8,6 +8,7 @@ import pytest
 from fusion.body import catalog
 from fusion.body.angles import clinical_angles_batch
 from fusion.body.kinematics import forward_kinematics
+from fusion.body.limits import coordinate_limits
 from fusion.body.mass import MASS_TABLES, centre_of_mass
 from fusion.body.skeleton import COORDINATE, COORDINATES, SEGMENT, SEGMENT_NAMES
 from fusion.body.skeleton import LENGTH as LENGTH_NUMBER
@@ -17,7 +18,7 @@ from fusion.maths import quaternion
 from fusion.records import Float64
 from tests.fusion.scenes import joints_of, landmarks_of, measured_3d, random_state, resting_state, updater
 
-OUTPUTS = Outputs(OutputParams(measured_s=0.25))
+OUTPUTS = Outputs(OutputParams(measured_s=0.25, definition_m=0.0))
 
 
 def at(state: State, time_s: float) -> Float64:
@@ -129,6 +130,19 @@ def test_what_the_definition_of_a_joint_leaves_open_is_added() -> None:
     plain = OUTPUTS.record([1], [state], 0, 0).covariances_m2
     wider = Outputs(OutputParams(definition_m=0.02)).record([1], [state], 0, 0).covariances_m2
     np.testing.assert_allclose(wider - plain, np.broadcast_to(4e-4 * np.eye(3), plain.shape), atol=1e-8)
+
+
+def test_no_joint_is_shown_past_its_limit() -> None:
+    """A knee that evidence has bent backward in the state is straight in the record, and so is its shank."""
+    state = resting_state()
+    knee = COORDINATE["left_knee_flexion"]
+    state.nominal[knee] = -0.5
+    record = OUTPUTS.record([1], [state], 0, 0)
+    low, _ = coordinate_limits()
+    np.testing.assert_allclose(record.coordinates[0, knee], low[knee], atol=1e-6)
+    positions, _ = forward_kinematics(record.coordinates[0].astype(np.float64), state.lengths_m)
+    np.testing.assert_allclose(record.positions_m[0], positions, atol=1e-5)
+    assert state.nominal[knee] == -0.5
 
 
 # --- Measured or inferred -------------------------------------------------------------------------
