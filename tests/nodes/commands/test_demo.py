@@ -29,8 +29,7 @@ def test_the_demo_runs_and_sums_up(tmp_path: Path) -> None:
     assert figures["pa_mpjpe_mm"] <= figures["mpjpe_mm"]
     assert set(figures["latency_ms"]) >= {"p50", "p99"}
     assert figures["dropped"] == 0
-    assert figures["smoothed"]["lag_s"] == 0.1
-    assert "mpjpe_mm" in figures["smoothed"]
+    assert figures["smoothed"] is None, "the demo asks for no lag: it would not keep up on two cores"
     assert Path(figures["session"]).parent == tmp_path
     assert len(list(tmp_path.glob("*.mcap"))) == 1
 
