@@ -27,7 +27,7 @@ from fusion.filter.process import NS_PER_S
 from fusion.filter.state import BODY_ERRORS, NEVER_NS, POSE, State, errors_of, retract_into, with_imus
 from fusion.filter.system import Measurement
 from fusion.filter.tracks import Track
-from fusion.filter.update import Updater
+from fusion.filter.update import Updater, holds_lengths
 from fusion.maths.camera import CameraArrays, camera_arrays, project_points
 from fusion.records import Float64, Int64, Landmarks2D, Landmarks3D
 from fusion.rig import Rig
@@ -208,7 +208,7 @@ class People:
 
     def _hold_depth(self, person: Person, view: _View) -> None:
         """Of somebody whom one camera alone shows: tell what is usual, and look at other branches."""
-        if not self._one_view(person.filter.state_before(view.time_ns)):
+        if not holds_lengths(person.filter.state_before(view.time_ns), self.params.filter.update):
             return
         slot = view.time_ns // int(self.params.usual.interval_s * NS_PER_S)
         state = person.filter.state_before(view.time_ns + 1)
@@ -222,10 +222,6 @@ class People:
         for reading in readings:
             self.apply(person, reading)
             self.counters["branches"] += 1
-
-    def _one_view(self, state: State) -> bool:
-        """Whether a person has not been shown by two views at once lately."""
-        return state.time_ns - state.stereo_ns > self.params.filter.update.stereo_s * NS_PER_S
 
     def landmarks_3d(self, record: Landmarks3D) -> None:
         """Take in world landmarks: nearest known person by mean distance, else a birth.

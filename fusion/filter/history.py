@@ -27,7 +27,7 @@ from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State, empty_state
 from fusion.filter.system import Measurement
-from fusion.filter.update import Information, UpdateParams, Updater, make_information
+from fusion.filter.update import Information, UpdateParams, Updater, holds_lengths, make_information
 
 
 class Outcome(Enum):
@@ -198,8 +198,7 @@ class PersonFilter:
 
     def _holds_lengths(self, after: State) -> bool:
         """Whether an update that led to this state held the lengths."""
-        limit_ns = self.params.update.stereo_s * NS_PER_S
-        return not after.lengths_locked and after.time_ns - after.stereo_ns > limit_ns
+        return not after.lengths_locked and holds_lengths(after, self.params.update)
 
     def _new_entry(self, time_ns: int, rank: int) -> Entry:
         if not self._pool:

@@ -46,6 +46,7 @@ from fusion.filter.algebra import backward_solve, cholesky, forward_solve, semid
 from fusion.filter.innovations import Tally
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
 from fusion.filter.measurements.ground import ContactParams, Ground, ground_due, ground_rows, make_ground
+from fusion.filter.process import NS_PER_S
 from fusion.filter.state import BODY_ERRORS, FLOOR_COLUMN, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
 from fusion.filter.system import MAX_FEATURES, Body, Measurement, System, clear, make_body, make_system
 from fusion.records import Float64, Int64
@@ -72,7 +73,9 @@ class UpdateParams:
     """If a larger share of landmarks would be left out, none is."""
 
 
-NS_PER_S = 1e9
+def holds_lengths(state: State, params: UpdateParams) -> bool:
+    """Whether one view alone has shown a person for so long that an update leaves the lengths as they are."""
+    return state.time_ns - state.stereo_ns > params.stereo_s * NS_PER_S
 
 
 class Robust(NamedTuple):
@@ -795,7 +798,7 @@ class Updater:
         if information is not None:
             information.filled[0] = 0
         gated = 0
-        holds_lengths = state.time_ns - state.stereo_ns > self.params.stereo_s * NS_PER_S
+        held = holds_lengths(state, self.params)
         asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)
@@ -816,7 +819,7 @@ class Updater:
                 iteration == 0,
                 self.robust,
                 self.space,
-                holds_lengths,
+                held,
             )
             if outcome < 0:
                 return -1
@@ -824,8 +827,8 @@ class Updater:
             if moved < self.params.tolerance:
                 break
         if information is not None:
-            keep_information(system, work, information, holds_lengths)
-        downdate(state.covariance, work, holds_lengths)
+            keep_information(system, work, information, held)
+        downdate(state.covariance, work, held)
         state.nominal[:] = work.nominal
         if asks_ground:
             state.contact_ns = state.time_ns
