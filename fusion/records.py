@@ -267,6 +267,43 @@ class Innovations(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class InertialState(Record):
+    """How one system's sensors are, and how they sit on their wearer; ``measured_ns`` is the newest orientation's."""
+
+    kind: ClassVar[str] = "inertial"
+
+    sensors: tuple[str, ...]
+    """Placement of each sensor that the profile knows: a segment name; M entries."""
+    wearer: int
+    """As in ``People``; -1 without."""
+    rates_hz: Float64 = array_field(np.float64, "sensors")
+    """Samples a second since the last report that could be used; NaN in the first."""
+    q_world_from_sensor: Float32 = array_field(np.float32, "sensors", 4)
+    """Of the orientation filter: z up, the heading its own, or with a magnetometer from magnetic north; NaN unknown."""
+    bias_rad_s: Float32 = array_field(np.float32, "sensors", 3)
+    """Of the gyroscope, sensor frame: measured = true + bias."""
+    at_rest: UInt8 = array_field(np.uint8, "sensors")
+    """1 where the sensor does not move."""
+    magnetic_used: UInt8 = array_field(np.uint8, "sensors")
+    """1 where the heading is held by the magnetic field."""
+    magnetic_disturbed: UInt8 = array_field(np.uint8, "sensors")
+    """1 where the field is not the room's, or not yet known to be; 0 where it is not used."""
+    settled: UInt8 = array_field(np.uint8, "sensors")
+    """1 where the inclination may be used."""
+    heading_rad: Float32 = array_field(np.float32, "sensors")
+    """Of the sensor's world against the room's, as the wearer's filter has it; NaN without."""
+    heading_sigma_rad: Float32 = array_field(np.float32, "sensors")
+    mounting_error_rad: Float32 = array_field(np.float32, "sensors", 3)
+    """Rotation vector: how the sensor sits against the profile, sensor frame; NaN without a wearer."""
+    mounting_sigma_rad: Float32 = array_field(np.float32, "sensors")
+    """Standard deviation of its worst axis."""
+
+    def validate(self) -> None:
+        Record.validate(self)
+        _check_names(self.kind, "sensors", self.sensors, self.rates_hz.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth(Record):
     """A simulator's or a reference system's own answer, for evaluation only."""
 

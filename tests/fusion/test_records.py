@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from fusion import records
-from fusion.records import Health, Image, InertialSamples, Innovations, People, Record, RecordError, unknown_array
+from fusion.records import (
+    Health,
+    Image,
+    InertialSamples,
+    InertialState,
+    Innovations,
+    People,
+    Record,
+    RecordError,
+    unknown_array,
+)
 
 LENGTHS = {"people": 2, "landmarks": 5, "joints": 3, "points": 4, "samples": 6, "sensors": 7, "streams": 8}
 LENGTHS |= {"coordinates": 9, "lengths": 10, "angles": 11, "sources": 12, "bytes": 4 * 3 * 3}
@@ -19,6 +29,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "image": {"encoding": "bgr8", "width": 4, "height": 3},
     "samples": {"sensors": tuple("abcdefg")},
     "innovations": {"sources": tuple("abcdefghijkl")},
+    "inertial": {"sensors": tuple("abcdefg")},
     "health": {"topics": tuple("abcdefgh"), "directions": ("in",) * 8},
 }
 
@@ -78,8 +89,7 @@ def test_a_right_record_passes(kind: type[Record]) -> None:
     assert not hasattr(record, "__dict__")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in (Image, InertialSamples, Innovations, Health)],
-                         ids=lambda kind: kind.kind)  # fmt: skip
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.kind not in CHOSEN], ids=lambda kind: kind.kind)
 def test_nothing_at_all_is_a_right_record(kind: type[Record]) -> None:
     """No people, no points: free lengths may be 0."""
     example(kind, dict.fromkeys(LENGTHS, 0)).validate()
@@ -156,6 +166,7 @@ def test_jpeg_bytes_may_be_of_any_number() -> None:
     [
         (InertialSamples, {"sensors": ("pelvis",)}, "samples.sensors: 1 names, expected 7"),
         (InertialSamples, {"sensors": ()}, "samples.sensors: 0 names, expected 7"),
+        (InertialState, {"sensors": ("pelvis",)}, "inertial.sensors: 1 names, expected 7"),
         (Innovations, {"sources": ("cam1",)}, "innovations.sources: 1 names, expected 12"),
         (Health, {"topics": ("cam1/image",)}, "health.topics: 1 names, expected 8"),
         (Health, {"directions": ("in",) * 9}, "health.directions: 9 names, expected 8"),

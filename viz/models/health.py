@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from fusion.records import Health
 
-QUIET_STREAMS = frozenset({"end", "annotation", "document", "tick", "health", "innovations"})
+QUIET_STREAMS = frozenset({"end", "annotation", "document", "tick", "health", "innovations", "inertial"})
 """Streams whose age means nothing: without a rate of their own, or told now and then (and shown elsewhere)."""
 DISCARDING_STREAMS = frozenset({"image"})
 """Streams whose readers skip what they have no time for: drops on the way in are no fault."""
