@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion.body.skeleton import SEGMENT
-from fusion.estimators.inertial.orientation import OrientationCounts, OrientationFilter
+from fusion.estimators.inertial.orientation import OrientationCounts
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
 from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.estimators.radar.trunk import trunk_cluster
@@ -37,8 +36,8 @@ from fusion.people import People, PeopleParams, Person
 from fusion.records import (
     Float64,
     InertialSamples,
+    InertialState,
     Innovations,
-    Int64,
     Landmarks2D,
     Landmarks3D,
     RadarPoints,
@@ -47,6 +46,7 @@ from fusion.records import (
 )
 from fusion.records import People as PeopleRecord
 from fusion.rig import Rig, RigError
+from fusion.wiring import Wiring
 
 _AHEAD_NS = 1_000_000_000
 """What claims to be measured later than this after it came in has a wrong stamp."""
@@ -78,22 +78,6 @@ class PipelineParams:
     """Without landmarks for so long, other records and ticks make the people be published too."""
 
 
-class _Wiring:
-    """The sensors of one inertial system: which of them the rig knows, how they sit, and their orientation filters."""
-
-    def __init__(self, sensors: tuple[str, ...], rig: Rig, params: EstimatorParams) -> None:
-        slots = {mount.segment: slot for slot, mount in enumerate(rig.imus)}
-        self.known: Int64 = np.array([i for i, name in enumerate(sensors) if name in slots], dtype=np.int64)
-        names = [sensors[i] for i in self.known]
-        self.segments: Int64 = np.array([SEGMENT[name] for name in names], dtype=np.int64)
-        self.slots: Int64 = np.array([slots[name] for name in names], dtype=np.int64)
-        mounts = [rig.imus[slot] for slot in self.slots]
-        self.mountings = np.array([mount.q_segment_from_sensor for mount in mounts]).reshape(-1, 4)
-        self.lever_arms_m = np.array([mount.lever_arm_m for mount in mounts]).reshape(-1, 3)
-        self.filter = OrientationFilter(len(names), params)
-        self.epoch: Int64 = np.zeros(len(names), dtype=np.int64)
-
-
 _UNHEARD = SourceStatistics()
 
 
@@ -107,7 +91,7 @@ class Pipeline:
         self.refused: dict[str, int] = {}
         """Records that could not be used, counted by reason."""
         self._outputs = Outputs(self.params.output)
-        self._wired: dict[tuple[str, ...], _Wiring] = {}
+        self._wired: dict[tuple[str, ...], Wiring] = {}
         self._radars = {mount.name: mount for mount in rig.radars}
         self._published_ns: int | None = None
         self._states = [self._new_states() for _ in range(self.params.people.max_people)]
@@ -202,6 +186,12 @@ class Pipeline:
                     found[source] = max(found.get(source, 0.0), ratio)
         return found
 
+    def inertial_states(self, last: Record) -> list[InertialState]:
+        """How the sensors of each inertial system are that has told orientations since it was last asked."""
+        wearer = self._wearer()
+        reports = [wiring.report(wearer, last.received_ns) for wiring in self._wired.values()]
+        return [report for report in reports if report is not None]
+
     def inertial_counts(self) -> dict[str, int]:
         """What was not as it should be with the inertial systems: ``OrientationCounts`` of all, added up.
 
@@ -246,7 +236,7 @@ class Pipeline:
         """What the sensors whose mounting the rig knows say of their wearer."""
         wiring = self._wired.get(record.sensors)
         if wiring is None:
-            wiring = self._wired[record.sensors] = _Wiring(record.sensors, self.rig, self.params.inertial)
+            wiring = self._wired[record.sensors] = Wiring(record.sensors, self.rig, self.params.inertial)
         if len(wiring.known) < len(record.sensors):
             self._refuse("sensors that are not in the profile")
         if not len(wiring.known):
@@ -265,10 +255,11 @@ class Pipeline:
         for stretch in wiring.filter.stretches(record.times_ns[timely], *arrays, interval_ns=interval_ns):
             self._stretch(stretch, wiring)
 
-    def _stretch(self, stretch: Stretch, wiring: _Wiring) -> None:
+    def _stretch(self, stretch: Stretch, wiring: Wiring) -> None:
         """Give a short stretch of samples to the wearer, who is born of it where no camera shows anybody."""
+        wiring.note(stretch)
         orientations = stretch.orientations
-        wearer = next((person for person in self.bank.people if person.wears_imus), None)
+        wearer = self._wearer()
         if wearer is None and orientations is not None and orientations.settled.all():
             wearer = self._born_from_orientations(orientations, wiring)
         if wearer is None:
@@ -301,7 +292,11 @@ class Pipeline:
                 OrientationMeasurement(orientations.time_ns, "orientation", *common, told, p.orientation, fresh),
             )
 
-    def _born_from_orientations(self, orientations: Orientations, wiring: _Wiring) -> Person | None:
+    def _wearer(self) -> Person | None:
+        """Who wears the sensors."""
+        return next((person for person in self.bank.people if person.wears_imus), None)
+
+    def _born_from_orientations(self, orientations: Orientations, wiring: Wiring) -> Person | None:
         """The wearer whom nobody else has shown: upright and facing ahead, as a calibration pose is."""
         if not self.bank.quiet_s(orientations.time_ns) >= self.params.alone_s:
             return None

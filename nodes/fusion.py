@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _POLL_S = 0.05
 _SPARE_S = 0.1
 _INNOVATIONS_NS = 1_000_000_000
+_INERTIAL_NS = 500_000_000
 _REST = 3.0
 """After smoothing in a live session it rests for so many times as long as that took."""
 _BURST = 32
@@ -62,6 +63,7 @@ class Params(NodeParams):
         return (
             f"{name}/people",
             f"{name}/innovations",
+            f"{name}/inertial",
             *(f"{name}/{key}" for key, on in more.items() if on is not None),
         )
 
@@ -129,7 +131,7 @@ def run(params: NodeParams, context: NodeContext) -> None:
 
 
 class _Publisher:
-    """Publishes what the graph asks for: people now, a while ago, a while ahead, and the innovations.
+    """Publishes what the graph asks for: people now, a while ago, a while ahead; innovations, inertial sensors.
 
     To smooth costs more than all else. It is done once for each new time, and in a live session only when
     no record waits and for a share of the time, so that who wants the people now hardly waits for it.
@@ -140,6 +142,7 @@ class _Publisher:
         self._params = params
         self._context = context
         self._innovations_ns = -_INNOVATIONS_NS
+        self._inertial_ns = -_INERTIAL_NS
         self._newest_ns: int | None = None
         self._owed: tuple[Record, Envelope | None] | None = None
         self._rested_s = 0.0
@@ -179,6 +182,14 @@ class _Publisher:
             self._innovations_ns = last.measured_ns
             context.publish(f"{name}/innovations", pipeline.innovations(last), cause=cause)
 
+    def tell_inertial(self, last: Record, cause: Envelope) -> None:
+        """Say how the inertial sensors are, twice a second by the time of the records."""
+        if abs(last.measured_ns - self._inertial_ns) < _INERTIAL_NS:
+            return
+        for state in self.pipeline.inertial_states(last):
+            self._inertial_ns = last.measured_ns
+            self._context.publish(f"{self._context.name}/inertial", state, cause=cause)
+
 
 def _fuse(publisher: _Publisher, context: NodeContext, envelope: Envelope) -> None:
     """Take in a record and, in a live session, what else has come by now; publish once.
@@ -196,6 +207,7 @@ def _fuse(publisher: _Publisher, context: NodeContext, envelope: Envelope) -> No
     due = [item for item in burst if publisher.pipeline.take(item.record)]
     if due:
         publisher.publish(due[-1].record, due[0])
+    publisher.tell_inertial(burst[-1].record, burst[-1])
 
 
 def _tick(publisher: _Publisher, context: NodeContext) -> None:

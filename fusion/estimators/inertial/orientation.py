@@ -154,6 +154,7 @@ class OrientationFilter:
         self._waiting: list[_Samples] = []
         self._vqf: list[VQF | None] = [None] * sensors
         self._epoch: Int64 = np.zeros(sensors, dtype=np.int64)
+        self._has_field: Array = np.zeros(sensors, dtype=np.bool_)
         # Of each sensor's last sample: stamp, clock of the fed samples, readings; stamp of its first.
         self._last_ns: Int64 = np.full(sensors, _NEVER_NS, dtype=np.int64)
         self._first_ns: Int64 = np.zeros(sensors, dtype=np.int64)
@@ -295,6 +296,8 @@ class OrientationFilter:
             if vqf is None:
                 continue
             self.counts.filled += count - heard
+            if count:
+                self._has_field[sensor] = samples.magnetic is not NO_FIELD and steady.magnetic[sensor, :count].any()
             if samples.magnetic is NO_FIELD:
                 for gyr, acc, _ in steady.rows[sensor][:count]:
                     vqf.update(gyr, acc)
@@ -316,12 +319,13 @@ class OrientationFilter:
         """Of the sensors with a sample in the stretch that ends then."""
         m, north = self.sensors, self.params.magnetometer
         q, bias, sigma, age = np.full((m, 4), np.nan), np.zeros((m, 3)), np.full(m, np.nan), np.empty(m)
-        rest: Array = np.zeros(m, dtype=np.bool_)
+        rest, disturbed = np.zeros(m, dtype=np.bool_), np.zeros(m, dtype=np.bool_)
         for sensor, (vqf, heard) in enumerate(zip(self._vqf, count.tolist(), strict=True)):
             if vqf is None:
                 continue
             bias[sensor], sigma[sensor] = vqf.getBiasEstimate()
             rest[sensor] = vqf.getRestDetected()
+            disturbed[sensor] = vqf.getMagDistDetected()
             if heard and self.period_s is not None:
                 q[sensor] = vqf.getQuat9D() if north else vqf.getQuat6D()
         lag_s = self.params.stamp_lag_s
@@ -334,6 +338,8 @@ class OrientationFilter:
             bias_rad_s=bias,
             bias_sigma_rad_s=sigma,
             at_rest=rest,
+            magnetic_used=self._has_field.copy(),
+            magnetic_disturbed=disturbed & self._has_field,
             age_s=age,
             settled=age >= self.params.settle_s,
             inclination_sigma_rad=self.params.errors.inclination_sigma_rad(age, max(since_s, _SHORTEST_REPORT_S)),

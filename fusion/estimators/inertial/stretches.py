@@ -26,6 +26,11 @@ class Orientations:
     """[M] of its worst direction, as VQF claims it; NaN before the start."""
     at_rest: Array
     """[M] bool."""
+    magnetic_used: Array
+    """[M] bool: whether the magnetic field holds the heading, which is then from magnetic north."""
+    magnetic_disturbed: Array
+    """[M] bool: whether the field is not the room's, or not yet known to be; false where it is not used. The heading
+    then goes on by the gyroscope, for at most a minute."""
     age_s: Float64
     """[M] from the sensor's start to its last sample; NaN before the start."""
     settled: Array
