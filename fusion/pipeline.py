@@ -8,8 +8,9 @@ order give the same bits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,24 @@ class PipelineParams:
     """Samples that are older than their record's newest by more than this have a stamp that cannot be."""
     silence_s: float = 0.1
     """Without landmarks for so long, other records and ticks make the people be published too."""
+
+
+def held_by_north(params: PipelineParams) -> PipelineParams:
+    """The same with headings that the magnetic field holds: they hardly walk, and err for as long as VQF averages.
+
+    The slot of an IMU then holds how magnetic north lies to the room's axes, as the sensor feels it.
+    """
+    inertial = replace(params.inertial, magnetometer=True)
+    errors = inertial.errors
+    person = params.people.filter
+    slow = replace(person.process.imus, heading_walk=math.sqrt(errors.north_walk_rad2_s))
+    person = replace(person, process=replace(person.process, imus=slow))
+    return replace(
+        params,
+        people=replace(params.people, filter=person),
+        inertial=inertial,
+        orientation=replace(params.orientation, heading_rad=errors.north_sigma_rad(inertial.report_s)),
+    )
 
 
 _UNHEARD = SourceStatistics()

@@ -56,6 +56,8 @@ class Params(NodeParams):
     """Publish ``NAME/predicted`` too: everyone as they will be so much later, for who must hide latency."""
     floor: bool = True
     """Whether people stand on a floor near z = 0; off for stairs and climbing."""
+    magnetometer: bool = False
+    """Whether the magnetic field holds the headings of inertial sensors; for rooms without much iron."""
 
     def publishes(self, name: str) -> tuple[str, ...]:
         """Topics of this node."""
@@ -73,7 +75,7 @@ def pipeline_params(params: Params) -> PipelineParams:
     from dataclasses import replace
 
     from fusion.people import PeopleParams
-    from fusion.pipeline import PipelineParams
+    from fusion.pipeline import PipelineParams, held_by_north
 
     defaults = PeopleParams()
     person = replace(
@@ -83,7 +85,8 @@ def pipeline_params(params: Params) -> PipelineParams:
         lock_after_s=params.lock_after_s,
         contact=defaults.filter.contact if params.floor else None,
     )
-    return PipelineParams(people=replace(defaults, filter=person, max_people=params.max_people))
+    made = PipelineParams(people=replace(defaults, filter=person, max_people=params.max_people))
+    return held_by_north(made) if params.magnetometer else made
 
 
 def rig_of(params: Params, profile: str | Path | None) -> Rig:

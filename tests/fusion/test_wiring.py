@@ -8,8 +8,8 @@ import pytest
 from fusion.body.skeleton import SEGMENT
 from fusion.estimators.inertial.orientation import OrientationParams
 from fusion.maths import quaternion
-from fusion.pipeline import Pipeline
-from fusion.records import InertialSamples, InertialState, Tick
+from fusion.pipeline import Pipeline, PipelineParams, held_by_north
+from fusion.records import Float64, InertialSamples, InertialState, Tick
 from fusion.rig import ImuMount, Rig
 from fusion.synthesis.imus import VirtualImus
 from fusion.synthesis.params import InertialParams
@@ -107,7 +107,7 @@ def recorded_after(lab: Recording) -> list[InertialSamples]:
     ]  # fmt: skip
 
 
-def samples(times_s: np.ndarray, sensors: tuple[str, ...] = ("pelvis", "spare")) -> InertialSamples:
+def samples(times_s: Float64, sensors: tuple[str, ...] = ("pelvis", "spare")) -> InertialSamples:
     still = np.zeros((len(times_s), len(sensors), 3), dtype=np.float32)
     times = np.round(times_s * 1e9).astype(np.int64)
     return InertialSamples(
@@ -137,3 +137,26 @@ def test_a_system_of_which_the_rig_knows_nothing_says_nothing() -> None:
     pipeline.take(record)
     assert pipeline.inertial_states(record) == []
     assert Wiring(("head",), pipeline.rig, OrientationParams()).report(None, 0) is None
+
+
+def test_the_field_keeps_headings_together_where_no_camera_looks() -> None:
+    """Gyroscopes of 0.6 degrees a second turn six free headings apart; a field that all feel holds them."""
+    imus = InertialParams(magnetometer=True, angular_rate_bias_rad_s=0.01)
+    there = recorded(Lab(radars=None, imus=imus, truth_hz=100.0), [wearer(1, start_m=(0.0, -1.0))], 40.0, SEED)
+    samples = [record for record in there.records if isinstance(record, InertialSamples)]
+    trunk = [SEGMENT["pelvis"], SEGMENT["head"]]
+    apart, used = [], []
+    for params in (PipelineParams(), held_by_north(PipelineParams())):
+        done = run(there, samples, params)
+        late = [people for people in done.people if people.measured_ns > 25e9 and people.measured_ns in there.truth]
+        estimated = np.array([people.q_world_from_segment[0, trunk] for people in late], dtype=np.float64)
+        true = np.array([there.truth[p.measured_ns].q_world_from_segment[0, trunk] for p in late], dtype=np.float64)
+        error = quaternion.multiply(estimated, quaternion.conjugate(true))
+        heading = 2.0 * np.arctan2(error[..., 3], error[..., 0])
+        apart.append(np.sqrt((np.arctan2(np.sin(heading), np.cos(heading)) ** 2).mean()))
+        (state,) = done.pipeline.inertial_states(samples[-1])
+        used.append(bool(state.magnetic_used.all()))
+    print(f"heading of the trunk without and with the field: {np.degrees(apart)} deg")
+    assert used == [False, True]
+    assert apart[1] < np.radians(6.0)
+    assert apart[1] < 0.5 * apart[0]

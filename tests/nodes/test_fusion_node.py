@@ -16,7 +16,7 @@ from calibration.profile import save_profile
 from calibration.tables import CalibrationError
 from fusion.body.skeleton import LENGTH
 from fusion.people import PeopleParams
-from fusion.records import InertialSamples, Innovations, Landmarks2D, Landmarks3D, People, Record
+from fusion.records import InertialSamples, InertialState, Innovations, Landmarks2D, Landmarks3D, People, Record
 from fusion.rig import ImuMount, Rig, Subject
 from nodes import fusion
 from nodes.graph.clock import ManualClock
@@ -127,9 +127,9 @@ def test_keys_that_cannot_be(keys: dict[str, Any], said: str) -> None:
 
 
 def test_it_publishes_people_under_its_own_name() -> None:
-    assert params().publishes("left_room") == ("left_room/people", "left_room/innovations")
+    assert params().publishes("left_room") == ("left_room/people", "left_room/innovations", "left_room/inertial")
     more = params(lag_s=0.0, ahead_s=0.05).publishes("hall")
-    assert more == ("hall/people", "hall/innovations", "hall/smoothed", "hall/predicted")
+    assert more == ("hall/people", "hall/innovations", "hall/inertial", "hall/smoothed", "hall/predicted")
     assert params().wants(("a/landmarks", "b/landmarks", "a/image")) == ("a/landmarks", "b/landmarks")
 
 
@@ -304,12 +304,12 @@ def standing(first: int, count: int, *, broken: int = 0) -> InertialSamples:
     )  # fmt: skip
 
 
-def worn(tmp_path: Path, records: Sequence[Record]) -> LoopbackContext:
+def worn(tmp_path: Path, records: Sequence[Record], **keys: Any) -> LoopbackContext:
     """What comes of samples without any camera."""
     path = tmp_path / "worn.toml"
     save_profile(path, Rig(imus=(ImuMount(segment="pelvis"), ImuMount(segment="t8"))))
     context = offered(records, session(path), topic="body/samples")
-    fusion.run(params(inputs=["body/samples"]), context)
+    fusion.run(params(inputs=["body/samples"], **keys), context)
     return context
 
 
@@ -337,6 +337,47 @@ def test_without_inertial_sensors_nothing_is_said_of_them(profile: Path) -> None
     context = offered(pictures(2), session(profile))
     fusion.run(params(), context)
     assert not [key for key in context.counters if key.startswith("inertial/")]
+    assert not [envelope for envelope in context.published if envelope.topic == "fuse/inertial"]
+
+
+def test_how_the_sensors_are_is_told_twice_a_second(tmp_path: Path) -> None:
+    context = worn(tmp_path, [standing(first, 20) for first in range(0, 400, 20)])
+    told = [envelope for envelope in context.published if envelope.topic == "fuse/inertial"]
+    states = [envelope.record for envelope in told if isinstance(envelope.record, InertialState)]
+    assert all(envelope.cause_published_ns > 0 for envelope in told)
+    times = np.array([state.measured_ns for state in states])
+    assert np.diff(times).min() >= 400_000_000
+    assert len(times) == pytest.approx(4.0 / 0.6, abs=1.0)  # records of 0.2 s
+    assert {state.sensors for state in states} == {("pelvis", "t8")}
+    for state in states:
+        state.validate()
+    assert states[0].wearer == -1
+    assert states[-1].wearer == 1
+    np.testing.assert_allclose(states[-1].rates_hz, 100.0, rtol=0.01)
+    assert states[-1].at_rest.all()
+    assert states[-1].settled.all()
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_the_magnetic_field_is_used_where_the_graph_says_so(tmp_path: Path, on: bool) -> None:
+    field = np.tile(np.array([20.0, 0.0, -43.0], dtype=np.float32), (20, 2, 1))
+    records = [replace(standing(first, 20), magnetic_field_ut=field) for first in range(0, 200, 20)]
+    told = [e.record for e in worn(tmp_path, records, magnetometer=on).published if e.topic == "fuse/inertial"]
+    last = told[-1]
+    assert isinstance(last, InertialState)
+    assert last.magnetic_used.tolist() == [int(on)] * 2
+
+
+def test_with_the_magnetic_field_the_headings_hardly_walk() -> None:
+    off, on = (fusion.pipeline_params(params(magnetometer=on)) for on in (False, True))
+    assert not off.inertial.magnetometer
+    assert on.inertial.magnetometer
+    walks = [made.people.filter.process.imus.heading_walk for made in (off, on)]
+    assert walks[1] ** 2 == pytest.approx(on.inertial.errors.north_walk_rad2_s)
+    assert walks[1] < 0.2 * walks[0]
+    assert on.orientation.heading_rad == on.inertial.errors.north_sigma_rad(on.inertial.report_s)
+    assert on.orientation.heading_rad > off.orientation.heading_rad
+    assert on.orientation.inclination_rad == off.orientation.inclination_rad
 
 
 # --- Live -----------------------------------------------------------------------------------------

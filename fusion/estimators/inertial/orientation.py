@@ -47,7 +47,7 @@ _NORTH = math.sqrt(0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorModel:
-    """What is wrong with VQF's orientations of people's limbs without a magnetometer; see ``docs/inertial.md``."""
+    """What is wrong with VQF's orientations of people's limbs; see ``docs/inertial.md``."""
 
     inclination_rad: float = 0.0165
     """Standard deviation about each horizontal axis."""
@@ -59,6 +59,12 @@ class ErrorModel:
     """Density of the heading's random walk when the bias is known."""
     bias_horizon_s: float = 10.0
     """An unknown bias turns the heading steadily; a random walk that turns it as far in this time stands for it."""
+    north_rad: float = 0.033
+    """Standard deviation of a heading that the magnetic field holds, about the north that the sensor takes for it."""
+    north_correlation_s: float = 9.0
+    """Integral over time of its autocorrelation: VQF's own time constant."""
+    north_walk_rad2_s: float = 1e-6
+    """Density of the random walk of that north: a room's iron bends it from place to place."""
 
     def inclination_sigma_rad(self, age_s: Float64, interval_s: float) -> Float64:
         """Standard deviation [...] per axis for a filter that is told once in an interval and takes errors for white.
@@ -69,6 +75,10 @@ class ErrorModel:
         """
         variance = self.inclination_rad**2 + (self.start_rad_s / np.maximum(age_s, interval_s)) ** 2
         return np.asarray(np.sqrt(variance * (1.0 + 2.0 * self.correlation_s / interval_s)))
+
+    def north_sigma_rad(self, interval_s: float) -> float:
+        """The same of a heading that the magnetic field holds; it does not depend on the age."""
+        return self.north_rad * math.sqrt(1.0 + 2.0 * self.north_correlation_s / interval_s)
 
     def heading_density_rad2_s(self, bias_sigma_rad_s: Float64) -> Float64:
         """Density [...] of the heading's random walk for a filter that knows no more of the bias than VQF does."""
@@ -313,7 +323,8 @@ class OrientationFilter:
         if old is not None:
             new.setBiasEstimate(*old.getBiasEstimate())
         self._vqf[sensor] = new
-        self._epoch[sensor] += 1
+        # A heading that the field holds is from the same north as before.
+        self._epoch[sensor] += old is None or not self._has_field[sensor]
 
     def _orientations(self, time_ns: int, count: Int64) -> Orientations:
         """Of the sensors with a sample in the stretch that ends then."""
@@ -343,9 +354,15 @@ class OrientationFilter:
             age_s=age,
             settled=age >= self.params.settle_s,
             inclination_sigma_rad=self.params.errors.inclination_sigma_rad(age, max(since_s, _SHORTEST_REPORT_S)),
-            heading_walk_rad2_s=self.params.errors.heading_density_rad2_s(sigma),
+            heading_walk_rad2_s=self._heading_walk(sigma),
             heading_epoch=self._epoch.copy(),
         )
+
+    def _heading_walk(self, bias_sigma_rad_s: Float64) -> Float64:
+        """Density [M] of the headings' random walk; NaN before the start."""
+        errors = self.params.errors
+        walk = errors.heading_density_rad2_s(bias_sigma_rad_s)
+        return np.where(self._has_field, errors.north_walk_rad2_s + 0.0 * walk, walk)
 
 
 class _Steady:

@@ -39,10 +39,11 @@ class Orientations:
     """[M] about each of the world's x and y. For a filter that takes errors for white: so much larger than they are
     that their correlation from one report to the next does not make it overconfident. NaN before the start."""
     heading_walk_rad2_s: Float64
-    """[M] density of the random walk of the heading error, what VQF does not know of the bias included; NaN before
-    the start."""
+    """[M] density of the random walk of the heading error, what VQF does not know of the bias included; where the
+    magnetic field holds the heading, of the north that it is held to; NaN before the start."""
     heading_epoch: Int64
-    """[M] number of starts: when it changes, the heading has nothing to do with that before. 0 before the first."""
+    """[M] number of starts that began a new heading: when it changes, the heading has nothing to do with that before.
+    0 before the first. A start where the magnetic field holds the heading begins none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

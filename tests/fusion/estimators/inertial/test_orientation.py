@@ -175,6 +175,58 @@ def test_a_sensor_without_a_field_does_as_if_there_were_none(
         0.0,
         atol=1e-7,
     )
+    assert not told.magnetic_used.any()
+    assert not told.magnetic_disturbed.any()
+    np.testing.assert_array_equal(told.heading_walk_rad2_s, plain.heading_walk_rad2_s)
+
+
+Worn = tuple[Int64, Float64, Float64, Float64, Float64]
+NORTH = replace(EVERY, magnetometer=True)
+
+
+def heading_error(told: Orientations, true: Float64) -> Float64:
+    error = quaternion.multiply(told.q_world_from_sensor, quaternion.conjugate(true))
+    half = np.arctan2(error[:, 3], error[:, 0])
+    return np.abs(np.arctan2(np.sin(2.0 * half), np.cos(2.0 * half)))
+
+
+def test_a_magnet_beside_one_sensor_is_noticed_and_does_not_turn_it(worn: Worn) -> None:
+    times, force, rates, field, q = worn
+    magnet = (times >= times[0] + 20_000 * MS) & (times < times[0] + 32_000 * MS)
+    bent = field.copy()
+    bent[magnet, 1] += np.array([15.0, 25.0, 10.0])
+    begins_ns, ends_ns = int(times[magnet][0]), int(times[magnet][-1])
+    told = [s.orientations for s in OrientationFilter(2, NORTH).stretches(times, force, rates, bent)]
+    reports = [o for o in told if o is not None and o.settled.all()]
+    assert all(o.magnetic_used.all() for o in reports)
+    beside = np.array([o.magnetic_disturbed for o in reports if begins_ns + 500 * MS < o.time_ns < ends_ns])
+    assert beside[:, 1].all()
+    assert not beside[:, 0].any()
+    later = np.array([o.magnetic_disturbed for o in reports if o.time_ns > ends_ns + 4000 * MS])
+    assert not later.any()
+    rows = np.searchsorted(times, [o.time_ns for o in reports])
+    away = np.array([heading_error(o, q[row]) for o, row in zip(reports, rows, strict=True)])
+    late = np.array([o.time_ns > begins_ns for o in reports])
+    assert away[late, 1].max() < np.radians(10.0)
+    felt = quaternion.rotate(q[magnet, 1], bent[magnet, 1])
+    assert np.sqrt((np.arctan2(felt[:, 1], felt[:, 0]) ** 2).mean()) > np.radians(25.0)  # what north would be
+
+
+def test_a_heading_that_the_field_holds_hardly_walks_and_outlives_a_gap(worn: Worn) -> None:
+    times, force, rates, field, q = worn
+    silent = (times >= times[0] + 20_000 * MS) & (times < times[0] + 22_000 * MS)
+    force = force.copy()
+    force[silent, 0] = np.nan
+    for params, begun in ((NORTH, 1), (EVERY, 2)):
+        estimator = OrientationFilter(2, params)
+        told = [s.orientations for s in estimator.stretches(times, force, rates, field)][-1]
+        assert told is not None
+        assert estimator.counts.restarts == 1
+        assert told.heading_epoch.tolist() == [begun, 1]
+        north = params.errors.north_walk_rad2_s
+        assert (told.heading_walk_rad2_s == north).all() == params.magnetometer
+        if params.magnetometer:
+            assert heading_error(told, q[-1])[0] < np.radians(10.0)
 
 
 # What drivers send.
@@ -527,6 +579,7 @@ def test_the_claim_shrinks_with_age_and_grows_with_the_rate_of_reports() -> None
     assert (model.inclination_sigma_rad(ages, 0.05) > model.inclination_sigma_rad(ages, 0.1)).all()
     assert np.isnan(model.inclination_sigma_rad(np.array([np.nan]), 0.1)).all()
     assert model.heading_density_rad2_s(np.array(0.0)) == model.heading_walk_rad2_s
+    assert model.north_sigma_rad(0.05) > model.north_sigma_rad(0.1) > model.north_rad
 
 
 def test_claims_hold_on_a_simulated_wearer(worn: tuple[Int64, Float64, Float64, Float64, Float64]) -> None:
