@@ -1,0 +1,1 @@
+"""Inertial sensors: their bytes, their ports, and virtual ones."""
