@@ -1,45 +1,37 @@
-"""What holds for every decoder, whatever the bytes: portions make no difference, nothing is raised, memory is bounded."""
+"""What holds for every decoder and all bytes: portions make no difference, nothing is raised, memory is bounded."""
 
 from __future__ import annotations
 
-import importlib.util
+import itertools
 import random
-import sys
 import tracemalloc
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nodes.devices import trial
 from nodes.devices.drivers import DRIVERS
 from nodes.devices.sample import DeviceSample
 
-_SPEC = importlib.util.spec_from_file_location("device_streams", Path(__file__).with_name("streams.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-streams: Any = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = streams
-_SPEC.loader.exec_module(streams)
-
-KINDS = tuple(streams.ENCODERS)
+KINDS = tuple(trial.ENCODERS)
 FUZZ_BYTES = 700_000
 """Of each of two kinds a driver; ``benchmarks.imu_devices`` runs the same on 100 MB."""
 
 
 def stream_of(kind: str, count: int) -> bytes:
-    return b"".join(streams.ENCODERS[kind][1](k) for k in range(count))
+    return b"".join(trial.ENCODERS[kind][1](k) for k in range(count))
 
 
 def fed(kind: str, portions: list[bytes]) -> tuple[list[DeviceSample], Any]:
-    decoder = DRIVERS[streams.ENCODERS[kind][0]].decoder()
+    decoder = DRIVERS[trial.ENCODERS[kind][0]].decoder()
     return [sample for portion in portions for sample in decoder.feed(portion)], decoder.counts
 
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [data[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -53,9 +45,9 @@ def test_a_clean_stream_is_read_whole(kind: str) -> None:
     for sample in samples:
         k = round((sample.device_ns or 0) / 1e7) if kind != "xsens-mvn" else sample.counter
         k = k - 70_000_000_000 if kind == "witmotion" else k
-        assert sample.specific_force_m_s2 == pytest.approx(streams.force(k), abs=3e-3)
-        assert sample.rate_rad_s == pytest.approx(streams.rate(k), abs=1e-3)
-        assert sample.magnetic_ut is None or sample.magnetic_ut == pytest.approx(streams.FIELD, abs=0.06)
+        assert sample.specific_force_m_s2 == pytest.approx(trial.force(k), abs=3e-3)
+        assert sample.rate_rad_s == pytest.approx(trial.rate(k), abs=1e-3)
+        assert sample.magnetic_ut is None or sample.magnetic_ut == pytest.approx(trial.FIELD, abs=0.06)
     fields = [sample.magnetic_ut for sample in samples if sample.magnetic_ut is not None]
     assert bool(fields) == (kind != "ximu3 ascii")
 
@@ -64,7 +56,7 @@ def test_a_clean_stream_is_read_whole(kind: str) -> None:
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), places=st.lists(st.integers(0, 2**16), max_size=60))
 def test_one_portion_equals_any_portions_and_byte_by_byte(kind: str, seed: int, places: list[int]) -> None:
-    data = streams.damaged(stream_of(kind, 25), random.Random(seed), streams.Damage(flips=3.0))
+    data = trial.damaged(stream_of(kind, 25), random.Random(seed), trial.Damage(flips=3.0))
     whole = fed(kind, [data])
     assert whole == fed(kind, cut(data, places))
     assert whole == fed(kind, [bytes([byte]) for byte in data])
@@ -74,7 +66,7 @@ def test_one_portion_equals_any_portions_and_byte_by_byte(kind: str, seed: int, 
 @settings(max_examples=40, deadline=None)
 @given(data=st.binary(max_size=3000), places=st.lists(st.integers(0, 2**16), max_size=20))
 def test_any_bytes_in_any_portions(driver: str, data: bytes, places: list[int]) -> None:
-    kind = next(name for name, (owner, _) in streams.ENCODERS.items() if owner == driver)
+    kind = next(name for name, (owner, _) in trial.ENCODERS.items() if owner == driver)
     assert fed(kind, [data]) == fed(kind, cut(data, places))
 
 
@@ -82,11 +74,11 @@ def test_any_bytes_in_any_portions(driver: str, data: bytes, places: list[int]) 
 def test_after_damage_the_stream_is_found_again(kind: str) -> None:
     """Two whole moments after any damage at the latest, samples come as before."""
     chance = random.Random(7)
-    clean = [streams.ENCODERS[kind][1](k) for k in range(40, 60)]
+    clean = [trial.ENCODERS[kind][1](k) for k in range(40, 60)]
     alone, _ = fed(kind, clean)
     for _ in range(60):
-        torn = streams.damaged(stream_of(kind, 40), chance, streams.Damage(flips=2.0))[: -chance.randrange(1, 30)]
-        decoder = DRIVERS[streams.ENCODERS[kind][0]].decoder()
+        torn = trial.damaged(stream_of(kind, 40), chance, trial.Damage(flips=2.0))[: -chance.randrange(1, 30)]
+        decoder = DRIVERS[trial.ENCODERS[kind][0]].decoder()
         decoder.feed(torn)
         if kind == "xsens-mvn":
             decoder.end_of_datagram()  # A datagram that was cut short ends where it ends.
@@ -99,8 +91,8 @@ def test_after_damage_the_stream_is_found_again(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_and_mutated_bytes_raise_nothing_and_memory_is_bounded(kind: str) -> None:
     chance = random.Random(1)
-    decoder = DRIVERS[streams.ENCODERS[kind][0]].decoder()
-    mutated = streams.damaged(stream_of(kind, 600), chance, streams.Damage(5.0, 2.0, 2.0, 2.0))
+    decoder = DRIVERS[trial.ENCODERS[kind][0]].decoder()
+    mutated = trial.damaged(stream_of(kind, 600), chance, trial.Damage(5.0, 2.0, 2.0, 2.0))
     found = 0
     for _ in range(3):  # All tables are filled before the measurement.
         decoder.feed(chance.randbytes(20_000) + mutated)

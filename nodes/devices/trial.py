@@ -1,4 +1,4 @@
-"""Byte streams of every driver, with what they say, for the tests of this folder."""
+"""Byte streams of every driver whose content is known, and what lines do to bytes; for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -14,35 +14,43 @@ FIELD: Vector = (20.0, -3.0, -43.0)
 
 
 def force(k: int) -> Vector:
+    """Specific force of the k-th moment, m/s^2."""
     return 0.5 * math.sin(0.1 * k), -0.25, 9.81 + 0.1 * math.cos(0.2 * k)
 
 
 def rate(k: int) -> Vector:
+    """Angular rate of the k-th moment, rad/s."""
     return 0.3 * math.sin(0.07 * k), 1.0, -0.5
 
 
 def mti(k: int) -> bytes:
+    """Float32."""
     return xsens_mti.encode(k, 100 * k, force(k), rate(k), FIELD)
 
 
 def mti_fixed(k: int) -> bytes:
+    """Fixed point 16.32."""
     return xsens_mti.encode(k, 100 * k, force(k), rate(k), FIELD, form=2)
 
 
 def wit(k: int) -> bytes:
+    """With time, angles and field."""
     return witmotion.encode(700_000_000_000 + 10 * k, force(k), rate(k), FIELD, angles=True)
 
 
 def ximu3_binary(k: int) -> bytes:
+    """A field with every fifth."""
     message = ximu3.encode(10_000 * k, force(k), rate(k))
     return message if k % 5 else ximu3.encode_field(10_000 * k, FIELD) + message
 
 
 def ximu3_ascii(k: int) -> bytes:
+    """As text."""
     return ximu3.encode(10_000 * k, force(k), rate(k), ascii_text=True)
 
 
 def mvn(k: int) -> bytes:
+    """Three trackers."""
     turn = 0.005 * k
     q = (math.cos(turn), 0.0, math.sin(turn), 0.0)
     trackers = [(name, q, force(k), rate(k), FIELD) for name in ("pelvis", "head", "left_forearm")]
