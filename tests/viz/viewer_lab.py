@@ -11,7 +11,17 @@ from fusion.body.angles import clinical_angles_batch
 from fusion.body.kinematics import forward_kinematics
 from fusion.body.mass import MASS_TABLES, centre_of_mass
 from fusion.maths.camera import project
-from fusion.records import Float64, Health, Image, Innovations, Landmarks2D, People, RadarPoints, Truth
+from fusion.records import (
+    Float64,
+    Health,
+    Image,
+    InertialState,
+    Innovations,
+    Landmarks2D,
+    People,
+    RadarPoints,
+    Truth,
+)
 from fusion.rig import Camera, RadarMount, Rig
 
 WIDTH, HEIGHT = 1280, 720
@@ -112,6 +122,31 @@ def innovations(time_s: float, sources: dict[str, tuple[float, int, int]], perso
         observations=observations.astype(np.int64),
         gated=gated.astype(np.int64),
         claimed_ratio=ratios.astype(np.float64),
+    )
+
+
+def inertial(time_s: float, sensors: tuple[str, ...], disturbed: bool = True) -> InertialState:
+    """The first sensor rests where it belongs, the others move in a bent field and sit 20 degrees off."""
+    count = len(sensors)
+    others = (np.arange(count) > 0).astype(np.uint8)
+    off = np.zeros((count, 3), np.float32)
+    off[1:, 0] = math.radians(20.0)
+    return InertialState(
+        measured_ns=round(time_s * NS),
+        received_ns=round(time_s * NS),
+        sensors=sensors,
+        wearer=1,
+        rates_hz=np.full(count, 100.0),
+        q_world_from_sensor=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+        bias_rad_s=np.zeros((count, 3), np.float32),
+        at_rest=np.uint8(1) - others,
+        magnetic_used=others,
+        magnetic_disturbed=others if disturbed else np.zeros(count, np.uint8),
+        settled=np.ones(count, np.uint8),
+        heading_rad=np.zeros(count, np.float32),
+        heading_sigma_rad=np.full(count, math.radians(3.2), np.float32),
+        mounting_error_rad=off,
+        mounting_sigma_rad=np.full(count, math.radians(2.0), np.float32),
     )
 
 

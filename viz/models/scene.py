@@ -18,6 +18,7 @@ from fusion.body.skeleton import SEGMENTS
 from fusion.records import (
     Health,
     Image,
+    InertialState,
     Innovations,
     Landmarks2D,
     Landmarks3D,
@@ -33,6 +34,7 @@ from viz.models.angles import AnglesDrawing, AnglesModel, AnglesParams
 from viz.models.fixtures import Fixtures, fixtures
 from viz.models.health import HealthModel, HealthParams, Row, Understated
 from viz.models.honesty import HonestyModel, HonestyParams, SourceRow
+from viz.models.inertial import InertialModel, InertialParams, SensorRow
 from viz.models.latency import Latency, LatencyModel, LatencyParams
 from viz.models.lines import Lines, Points, joined_lines, joined_points, uniform
 from viz.models.options import ANSWERS, AngleOptions, ViewOptions
@@ -62,6 +64,7 @@ class SceneParams:
     pictures: PicturesParams = field(default_factory=PicturesParams)
     health: HealthParams = field(default_factory=HealthParams)
     honesty: HonestyParams = field(default_factory=HonestyParams)
+    inertial: InertialParams = field(default_factory=InertialParams)
     latency: LatencyParams = field(default_factory=LatencyParams)
 
 
@@ -133,6 +136,7 @@ class SceneModel:
         self.pictures = PicturesModel(self.rig, decode, self.params.pictures)
         self.health_model = HealthModel(self.params.health)
         self.honesty_model = HonestyModel(self.params.honesty)
+        self.inertial_model = InertialModel(self.params.inertial)
         self.latency_model = LatencyModel(self.params.latency)
         self._radars = {radar.name: radar for radar in self.rig.radars}
 
@@ -152,6 +156,8 @@ class SceneModel:
             self.health_model.add_end(topic)
         elif isinstance(record, Innovations):
             self.honesty_model.add(topic, record, published_ns)
+        elif isinstance(record, InertialState):
+            self.inertial_model.add(topic, record, published_ns)
         elif isinstance(record, People):
             self._add_people(topic, record, published_ns, cause_published_ns)
         else:
@@ -217,6 +223,10 @@ class SceneModel:
         """The table of how each source's errors compare with what it claims."""
         return self.honesty_model.rows(now_ns, self.understated())
 
+    def inertial(self, now_ns: int) -> tuple[SensorRow, ...]:
+        """The table of how the inertial sensors are and how they sit."""
+        return self.inertial_model.rows(now_ns)
+
     def status(self, now_ns: int, answer: str = ANSWERS[0]) -> Status:
         """The status bar, when the people of an answer are drawn."""
         state = self.state
@@ -225,6 +235,7 @@ class SceneModel:
             state.people_times_ns.popleft()
         refused = state.refused + self.people_model.state.refused + self.pictures.state.refused
         refused += self.health_model.state.refused + self.honesty_model.state.refused
+        refused += self.inertial_model.state.refused
         return Status(
             session_s=self._seconds(state.newest_measured_ns) if state.newest_measured_ns >= 0 else float("nan"),
             people=self.people_model.count(answer, now_ns, self.health_model.state.ended),

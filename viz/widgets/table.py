@@ -10,6 +10,7 @@ from viz.models.angles import Number, degrees_text
 from viz.models.colours import hexadecimal
 from viz.models.health import Level, Row, age_text, number_text, rate_text
 from viz.models.honesty import SourceRow, ratio_text, share_text
+from viz.models.inertial import SensorRow, mounting_text, sigma_text
 from viz.widgets import style
 
 Cell = tuple[str, str]
@@ -30,10 +31,14 @@ SOURCE_HEADERS = (
 )
 SOURCE_WIDTHS_PX = (150, 92, 62, 140, 132, 104, 78)
 _SOURCE_NUMBERS = frozenset({2, 3, 4, 5, 6})
+SENSOR_HEADERS = ("inertial sensor", "rate /s", "motion", "magnetic field", "heading", "mounting error")
+SENSOR_WIDTHS_PX = (118, 58, 62, 100, 72)
+_SENSOR_NUMBERS = frozenset({1, 4, 5})
 ANGLE_HEADERS = ("angle", "side", "deg now", "least", "most")
 ANGLE_WIDTHS_PX = (146, 52, 66, 54)
 _ANGLE_NUMBERS = frozenset({2, 3, 4})
 ROW_HEIGHT_PX = 21
+SOURCES_SHARE, SENSORS_SHARE = 58, 42
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 _ARROWS = {"out": "→ ", "in": "← ", "": ""}
@@ -71,6 +76,19 @@ def source_cells(row: SourceRow) -> tuple[Cell, ...]:
         (str(row.observations), style.TEXT),
         (share_text(row.gated_share), _COLOURS[row.gated_level]),
         (row.verdict, marked if row.level else style.MUTED),
+    )
+
+
+def sensor_cells(row: SensorRow) -> tuple[Cell, ...]:
+    """Text and colour of each column; a field that is disturbed and a mounting that cannot be stand out."""
+    muted_field = row.field_level == Level.FINE
+    return (
+        (row.sensor, style.TEXT),
+        (rate_text(row.rate_hz), style.MUTED),
+        (row.motion, style.MUTED if row.motion == "moves" else style.TEXT),
+        (row.field, style.MUTED if muted_field else _COLOURS[row.field_level]),
+        (sigma_text(row.heading_sigma_deg), style.TEXT),
+        (mounting_text(row.mounting_deg, row.mounting_sigma_deg), _COLOURS[row.mounting_level]),
     )
 
 
@@ -152,6 +170,38 @@ class SourceTable(TextTable):
     def draw(self, rows: Sequence[SourceRow]) -> None:
         """Show the rows."""
         self.set_cells([source_cells(row) for row in rows])
+
+
+class SensorTable(TextTable):
+    """Rows of ``InertialModel``."""
+
+    def __init__(self) -> None:
+        super().__init__(SENSOR_HEADERS, SENSOR_WIDTHS_PX, _SENSOR_NUMBERS)
+
+    def draw(self, rows: Sequence[SensorRow]) -> None:
+        """Show the rows."""
+        self.set_cells([sensor_cells(row) for row in rows], [f"{row.sensor}, says {row.node}" for row in rows])
+
+
+class SourcesPanel(QtWidgets.QSplitter):
+    """Sources of measurements, and beside them the inertial sensors where there are any."""
+
+    def __init__(self) -> None:
+        super().__init__(QtCore.Qt.Orientation.Horizontal)
+        self.table, self.sensors = SourceTable(), SensorTable()
+        for index, (table, share) in enumerate(((self.table, SOURCES_SHARE), (self.sensors, SENSORS_SHARE))):
+            self.addWidget(table)
+            self.setStretchFactor(index, share)
+        self.setSizes([SOURCES_SHARE, SENSORS_SHARE])
+        self.setHandleWidth(2)
+        self.setChildrenCollapsible(False)
+        self.sensors.setVisible(False)
+
+    def draw(self, sources: Sequence[SourceRow], sensors: Sequence[SensorRow]) -> None:
+        """Show the rows of both."""
+        self.table.draw(sources)
+        self.sensors.draw(sensors)
+        self.sensors.setVisible(bool(sensors))
 
 
 class NumberTable(TextTable):

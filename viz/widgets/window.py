@@ -18,7 +18,7 @@ from viz.widgets import style
 from viz.widgets.angles import AnglesPanel
 from viz.widgets.panels import PanelGrid
 from viz.widgets.scene3d import SceneView
-from viz.widgets.table import HealthTable, SourceTable
+from viz.widgets.table import HealthTable, SourcesPanel
 
 DRAIN_BUDGET_S = 0.05
 TABLE_PERIOD_S = 0.25
@@ -29,7 +29,7 @@ UPPER_SHARE, TABLE_SHARE = 72, 28
 
 PANELS: dict[PanelName, tuple[str, str, str]] = {
     "streams": ("Streams", "S", "How often, how late and how much was lost"),
-    "sources": ("Sources", "D", "How the errors of each source compare with what it claims"),
+    "sources": ("Sources", "D", "How the errors of each source compare with its claims, and how inertial sensors sit"),
     "angles": ("Angles", "A", "Clinical joint angles of the last ten seconds"),
 }
 """Panels below the scene: title, key, what it is for."""
@@ -77,7 +77,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
         self._due_s = self._last_s = time.perf_counter()
         self._fps = 0.0
         self.scene, self.panels, self.table = SceneView(model.fixtures(), no_gl), PanelGrid(), HealthTable()
-        self.sources, self.angles = SourceTable(), AnglesPanel()
+        self.sources, self.angles = SourcesPanel(), AnglesPanel()
         self._lay_out()
         self.open_panel(panel)
         self._add_toolbar()
@@ -124,7 +124,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
             self._warn()
             self._offer_answers()
         if self.tabs.currentWidget() is self.sources and self._due("sources", TABLE_PERIOD_S):
-            self.sources.draw(self.model.honesty(now_ns))
+            self.sources.draw(self.model.honesty(now_ns), self.model.inertial(now_ns))
         if self.tabs.currentWidget() is self.angles and self._due("angles", ANGLES_PERIOD_S):
             self.angles.draw(self.model.angles(self.options.answer, self.angles.options))
         self.frames_drawn += 1

@@ -103,6 +103,12 @@ def test_the_panels_show_the_curves_the_numbers_and_the_source_that_is_wrong(
         ["cam1", "0.97 ×", "errs about as much as it claims"],
     ]
     assert found["colour"] == "#ff6b61"
+    assert found["sensors visible"]
+    assert found["sensors"] == [
+        ["pelvis", "100", "at rest", "not used", "± 3.2°", "0.0° ± 2.0°"],
+        ["left_forearm", "100", "moves", "disturbed", "± 3.2°", "20.0° ± 2.0°"],
+    ]
+    assert found["sensor colours"] == ["#ffb547", "#ffb547"]
     assert found["warning"] == "⚠ cam2 errs 3.1 times more than it claims"
     assert found["figures"] == "cam2 errs 3.1 times more than it claims  ·  births 1"
 

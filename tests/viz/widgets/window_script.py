@@ -74,6 +74,7 @@ class MadeUpFeed:
         for answer in self.answers:
             yield f"fusion/{answer}", moved(lab.people(time_s, inferred=INFERRED), SHIFTS_M[answer])
         yield "fusion/innovations", lab.innovations(time_s, {"cam1": (0.97, 900, 3), "cam2": (3.1, 800, 200)})
+        yield "fusion/inertial", lab.inertial(time_s, ("pelvis", "left_forearm"))
         yield "radar1/points", lab.radar_points(time_s)
         yield "sim/truth", lab.truth(time_s)
         yield "@/health", lab.health("fusion", FUSION, time_s, counters=self.counters)
@@ -270,7 +271,7 @@ def panels(path: str) -> dict[str, object]:
     cells = [[numbers.item(row, column).text() for column in range(3)] for row in range(numbers.rowCount())]
     window.open_panel("sources")
     advance(window, feed)
-    sources = window.sources
+    sources, sensors = window.sources.table, window.sources.sensors
     return {
         "axes": axes.title,
         "on_curve": on_curve,
@@ -279,6 +280,9 @@ def panels(path: str) -> dict[str, object]:
         "person": window.angles.person.currentText(),
         "open": window.tabs.tabText(window.tabs.currentIndex()),
         "sources": [[sources.item(row, column).text() for column in (0, 3, 7)] for row in range(sources.rowCount())],
+        "sensors": [[sensors.item(row, column).text() for column in range(6)] for row in range(sensors.rowCount())],
+        "sensors visible": sensors.isVisible(),
+        "sensor colours": [sensors.item(1, column).foreground().color().name() for column in (3, 5)],
         "colour": sources.item(0, 0).foreground().color().name(),
         "warning": window.warning.text() if window.warning.isVisible() else "",
         "figures": window.table.item(1, 9).text(),
