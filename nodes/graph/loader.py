@@ -464,9 +464,9 @@ def _misplaced_booleans(model: type[BaseModel], value: dict[str, Any]) -> Iterat
         if not isinstance(leaf, bool):
             continue
         information = _fields_at(model, path[:-1]).get(str(path[-1]))
-        classes = (
-            set() if information is None else {item for item in _members(information.annotation) if item in _PLAIN}
-        )
+        # A model's field says its type, a dataclass's is it.
+        annotation = getattr(information, "annotation", information)
+        classes = set() if annotation is None else {item for item in _members(annotation) if item in _PLAIN}
         if classes and bool not in classes and str not in classes:
             yield path
 

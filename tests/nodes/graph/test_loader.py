@@ -201,6 +201,15 @@ def test_parameters_survive_the_way_to_a_node(tmp_path: Path) -> None:
     assert type(params).model_validate(params.model_dump(mode="json")) == params
 
 
+@pytest.mark.parametrize(("imus", "said"), [("{magnetometer: true}", ""), ("{rate_hz: true}", "sim.imus.rate_hz")])
+def test_a_boolean_inside_a_simulated_sensor(tmp_path: Path, imus: str, said: str) -> None:
+    path = write(tmp_path, f"nodes:\n  sim: {{type: simulator, imus: {imus}}}\n")
+    if said:
+        assert said in str(problems_of(path))
+    else:
+        assert load_graph(path).graph.nodes["sim"].imus.magnetometer is True  # type: ignore[attr-defined]
+
+
 def test_recorder_takes_every_logged_stream_but_no_picture(tmp_path: Path) -> None:
     text = "nodes: {rec: {type: recorder}, cam1: {type: camera, source: 0}, r: {type: relay, inputs: [cam1/image]}}"
     loaded = good(tmp_path, text)
