@@ -304,6 +304,35 @@ class InertialState(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Guide(Record):
+    """What a guided calibration asks of the wearer, and how it goes."""
+
+    kind: ClassVar[str] = "guide"
+
+    step: str
+    """``waiting``, ``n_pose``, ``t_pose``, ``walk``, ``done`` or ``refused``."""
+    number: int
+    """Of the step, from 1; 0 before the first."""
+    steps: int
+    instruction: str
+    """What the wearer should do; empty at the end."""
+    message: str
+    """What is missing, or why it is refused."""
+    progress: float
+    """Of the step, 0..1."""
+    sensors: tuple[str, ...]
+    """Segment that each sensor is said to be on; M entries."""
+    activity: Float64 = array_field(np.float64, "sensors")
+    """How far each is from holding still: below 1 it does; NaN unheard."""
+    quality_rad: Float64 = array_field(np.float64, "sensors")
+    """Quality of each mounting at the end; NaN unknown."""
+
+    def validate(self) -> None:
+        Record.validate(self)
+        _check_names(self.kind, "sensors", self.sensors, self.activity.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Truth(Record):
     """A simulator's or a reference system's own answer, for evaluation only."""
 

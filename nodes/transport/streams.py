@@ -42,6 +42,7 @@ STREAMS: dict[str, Stream] = {
         Stream("predicted", records.People, "all", False, "the fused skeletons of a moment to come"),
         Stream("innovations", records.Innovations, "all", True, "how well measurements agree with what was expected"),
         Stream("inertial", records.InertialState, "all", True, "how inertial sensors are, and how they sit"),
+        Stream("guide", records.Guide, "all", True, "what a guided calibration asks of the wearer"),
         Stream("truth", records.Truth, "all", True, "a simulator's own answer"),
         Stream("tick", records.Tick, "all", True, "time passing without other news"),
         Stream("end", records.StreamEnd, "all", True, "a source's last word"),
