@@ -30,6 +30,7 @@ CHOSEN: dict[str, dict[str, Any]] = {
     "samples": {"sensors": tuple("abcdefg")},
     "innovations": {"sources": tuple("abcdefghijkl")},
     "inertial": {"sensors": tuple("abcdefg")},
+    "guide": {"sensors": tuple("abcdefg")},
     "health": {"topics": tuple("abcdefgh"), "directions": ("in",) * 8},
 }
 
@@ -167,6 +168,7 @@ def test_jpeg_bytes_may_be_of_any_number() -> None:
         (InertialSamples, {"sensors": ("pelvis",)}, "samples.sensors: 1 names, expected 7"),
         (InertialSamples, {"sensors": ()}, "samples.sensors: 0 names, expected 7"),
         (InertialState, {"sensors": ("pelvis",)}, "inertial.sensors: 1 names, expected 7"),
+        (records.Guide, {"sensors": ("pelvis",)}, "guide.sensors: 1 names, expected 7"),
         (Innovations, {"sources": ("cam1",)}, "innovations.sources: 1 names, expected 12"),
         (Health, {"topics": ("cam1/image",)}, "health.topics: 1 names, expected 8"),
         (Health, {"directions": ("in",) * 9}, "health.directions: 9 names, expected 8"),
