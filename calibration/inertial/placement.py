@@ -13,7 +13,6 @@ from right. Sensors that were not told are named by nobody.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

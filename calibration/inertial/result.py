@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
@@ -116,3 +117,37 @@ class InertialCalibration:
 def degrees_text(angle_rad: float) -> str:
     """``4.2°``; a dash where nothing is known."""
     return f"{np.degrees(angle_rad):.1f}°" if math.isfinite(angle_rad) else "–"
+
+
+def to_values(calibration: InertialCalibration) -> dict[str, Any]:
+    """The outcome as plain values, for JSON; what is not known is NaN."""
+    return {
+        "accepted": calibration.accepted,
+        "steps": list(calibration.steps),
+        "sensors": [
+            {
+                **{name: getattr(sensor, name) for name in _PLAIN},
+                "q_segment_from_sensor": sensor.q_segment_from_sensor.tolist(),
+                "sources": list(sensor.sources),
+            }
+            for sensor in calibration.sensors
+        ],
+        "findings": [{**asdict(finding), "sensors": list(finding.sensors)} for finding in calibration.findings],
+    }
+
+
+_PLAIN = ("segment", "heading_rad", "heading", "quality_rad", "inclination_rad", "forward_rad")
+
+
+def from_values(values: Mapping[str, Any]) -> InertialCalibration:
+    """The outcome that ``to_values`` was given."""
+    sensors = tuple(
+        SensorCalibration(
+            **{name: item[name] for name in _PLAIN},
+            q_segment_from_sensor=np.array(item["q_segment_from_sensor"]),
+            sources=tuple(item["sources"]),
+        )
+        for item in values["sensors"]
+    )
+    findings = tuple(Finding(**{**item, "sensors": tuple(item["sensors"])}) for item in values["findings"])
+    return InertialCalibration(sensors, findings, tuple(values["steps"]))
