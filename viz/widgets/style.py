@@ -47,6 +47,8 @@ QLabel#legend {{ background: transparent; color: {MUTED}; padding: 4px 8px; }}
 QLabel#message {{ color: {WARNING}; padding: 24px; font-size: 14px; }}
 QScrollBar:vertical {{ background: {SURFACE}; width: 10px; margin: 0; }}
 QScrollBar::handle:vertical {{ background: {BORDER}; border-radius: 4px; min-height: 24px; }}
+QScrollBar:horizontal {{ background: {SURFACE}; height: 10px; margin: 0; }}
+QScrollBar::handle:horizontal {{ background: {BORDER}; border-radius: 4px; min-width: 24px; }}
 QScrollBar::add-line, QScrollBar::sub-line {{ height: 0; width: 0; }}
 QToolTip {{ background: {RAISED}; color: {TEXT}; border: 1px solid {BORDER}; }}
 """  # noqa: E501

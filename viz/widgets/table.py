@@ -29,16 +29,16 @@ SOURCE_HEADERS = (
     "gated",
     "verdict",
 )
-SOURCE_WIDTHS_PX = (150, 92, 62, 140, 132, 104, 78)
+SOURCE_WIDTHS_PX = (150, 64, 62, 140, 132, 98, 68)
 _SOURCE_NUMBERS = frozenset({2, 3, 4, 5, 6})
-SENSOR_HEADERS = ("inertial sensor", "rate /s", "motion", "magnetic field", "heading", "mounting error")
-SENSOR_WIDTHS_PX = (118, 58, 62, 100, 72)
+SENSOR_HEADERS = ("inertial sensor", "rate /s", "motion", "magnetic field", "heading ±", "mounting error")
+SENSOR_WIDTHS_PX = (118, 58, 62, 106, 78)
 _SENSOR_NUMBERS = frozenset({1, 4, 5})
 ANGLE_HEADERS = ("angle", "side", "deg now", "least", "most")
 ANGLE_WIDTHS_PX = (146, 52, 66, 54)
 _ANGLE_NUMBERS = frozenset({2, 3, 4})
 ROW_HEIGHT_PX = 21
-SOURCES_SHARE, SENSORS_SHARE = 58, 42
+SENSORS_WIDTH_PX = 540
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 _ARROWS = {"out": "→ ", "in": "← ", "": ""}
@@ -183,18 +183,18 @@ class SensorTable(TextTable):
         self.set_cells([sensor_cells(row) for row in rows], [f"{row.sensor}, says {row.node}" for row in rows])
 
 
-class SourcesPanel(QtWidgets.QSplitter):
+class SourcesPanel(QtWidgets.QWidget):
     """Sources of measurements, and beside them the inertial sensors where there are any."""
 
     def __init__(self) -> None:
-        super().__init__(QtCore.Qt.Orientation.Horizontal)
+        super().__init__()
         self.table, self.sensors = SourceTable(), SensorTable()
-        for index, (table, share) in enumerate(((self.table, SOURCES_SHARE), (self.sensors, SENSORS_SHARE))):
-            self.addWidget(table)
-            self.setStretchFactor(index, share)
-        self.setSizes([SOURCES_SHARE, SENSORS_SHARE])
-        self.setHandleWidth(2)
-        self.setChildrenCollapsible(False)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(2)
+        row.addWidget(self.table, 1)
+        row.addWidget(self.sensors)
+        self.sensors.setFixedWidth(SENSORS_WIDTH_PX)
         self.sensors.setVisible(False)
 
     def draw(self, sources: Sequence[SourceRow], sensors: Sequence[SensorRow]) -> None:
