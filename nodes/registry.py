@@ -16,9 +16,11 @@ NODE_TYPES: dict[str, NodeType] = {
     row.name: row
     for row in (
         NodeType("camera", "nodes.camera", "webcam, network stream, video file or image folder"),
+        NodeType("imu", "nodes.imu", "body-worn inertial sensors on serial ports or the network"),
         NodeType("keypoints", "nodes.keypoints", "2D landmarks of people in pictures"),
         NodeType("fusion", "nodes.fusion", "people from all sensors"),
         NodeType("simulator", "nodes.simulator", "a simulated wearer seen by simulated sensors"),
+        NodeType("guide", "nodes.guide", "leads the wearer of inertial sensors through their calibration"),
         NodeType("recorder", "nodes.recorder", "writes streams to a session file"),
         NodeType("replayer", "nodes.replayer", "publishes a session file again"),
         NodeType("viewer", "nodes.viewer", "shows the running graph in a window"),

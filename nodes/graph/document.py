@@ -35,6 +35,8 @@ _VARIABLE = re.compile(r"\$\$|\$\{([^}]*)\}?")
 _VARIABLE_BODY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?\Z", re.DOTALL)
 _SCALAR_TAGS = {"tag:yaml.org,2002:" + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value")}
 _TAGS = _SCALAR_TAGS | {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
+_NUMBERED_FROM = 3
+"""Depth from which keys may be numbers: below nodes, NAME, KEY."""
 _MERGE_TAG = "tag:yaml.org,2002:merge"
 _RESOLVER: Any = yaml.SafeLoader("")
 
@@ -213,7 +215,7 @@ class _Builder:
                     for name, value in self._mapping(source, path).items():
                         merged.setdefault(name, value)
                 continue
-            key = self._key(key_node)
+            key = self._key(key_node, path)
             if key is None:
                 continue
             if key in values:
@@ -235,9 +237,11 @@ class _Builder:
             else:
                 self.document.add(_place(source.start_mark), "<<: takes a mapping or a list of mappings")
 
-    def _key(self, node: Node) -> str | None:
+    def _key(self, node: Node, path: Path) -> str | None:
+        """A key as a word; a mapping inside of a node's keys may have numbers (``placement: {0: pelvis}``)."""
         if isinstance(node, ScalarNode):
-            if node.tag == "tag:yaml.org,2002:str":
+            number = node.tag == "tag:yaml.org,2002:int" and len(path) >= _NUMBERED_FROM
+            if number or node.tag == "tag:yaml.org,2002:str":
                 return str(node.value)
             message = f"YAML reads the key {node.value} as {node.tag.rpartition(':')[2]}; put it in quotes"
         else:
