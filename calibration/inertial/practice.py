@@ -18,9 +18,8 @@ from calibration.inertial.steps import Interval
 from fusion.body.skeleton import COORDINATE, COORDINATES
 from fusion.maths import quaternion
 from fusion.records import Float64, InertialSamples
-from fusion.rig import ImuMount
 from fusion.synthesis.actions import Action, Stand, Walk
-from fusion.synthesis.imus import VirtualImus, nominal_mounts
+from fusion.synthesis.imus import VirtualImus
 from fusion.synthesis.motion import ROTATIONS, BodyMotion, draw_lengths
 from fusion.synthesis.params import InertialParams
 from fusion.synthesis.script import SAMPLE_RATE_HZ, scripted_motion, smoothstep
@@ -172,8 +171,3 @@ def _turned(record: InertialSamples, turns: Float64) -> InertialSamples:
         specific_force_m_s2=quaternion.rotate(back, record.specific_force_m_s2).astype(np.float32),
         angular_rate_rad_s=quaternion.rotate(back, record.angular_rate_rad_s).astype(np.float32),
     )
-
-
-def usual_mounts(sites: Sequence[str]) -> dict[str, ImuMount]:
-    """Where sensors usually sit, by segment."""
-    return {mount.segment: mount for mount in nominal_mounts(_sensors(tuple(sites), InertialParams()))}

@@ -42,6 +42,7 @@ from calibration.inertial.result import (
 )
 from calibration.inertial.steps import Interval, Stretches, find_stretches
 from calibration.inertial.stillness import Hold, angle_between, runs, up_in_sensor, wander_rad
+from calibration.inertial.usual import usual_mount
 from fusion.maths import quaternion
 from fusion.records import Float64
 
@@ -64,8 +65,8 @@ def calibrate(
     Args:
         recording: see ``gather``.
         intervals: what the wearer did when.
-        previous: q_segment_from_sensor [4] by segment, from the profile or the sensors' usual places: where nothing
-            measures the heading, the mounting is the one nearest to it, and said to be assumed.
+        previous: q_segment_from_sensor [4] by segment, from the profile; else the sensor's usual place: where
+            nothing measures the heading, the mounting is the one nearest to it, and said to be assumed.
         params: bounds.
 
     Raises:
@@ -188,7 +189,8 @@ class _Solver:
 
         It only fills in what no direction says: of a rotation about up, the nearest turns forward the least.
         """
-        before = quaternion.conjugate(self.previous.get(segment, quaternion.IDENTITY))
+        known = self.previous.get(segment)
+        before = quaternion.conjugate(usual_mount(segment).q_segment_from_sensor if known is None else known)
         tilt = wahba(ups)
         away = quaternion.multiply(tilt, before)
         axis = ups[0].in_segment

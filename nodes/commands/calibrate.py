@@ -1,4 +1,4 @@
-"""``kinefuse calibrate``: make a profile; for now by taking over another software's camera calibration."""
+"""``kinefuse calibrate``: make a profile, by measuring or by taking over another software's camera calibration."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from nodes.commands import calibrate_imu
 
 METRES_PER_UNIT = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -22,11 +24,17 @@ def add_parser(subparsers: Any) -> None:
     take.add_argument("--unit", choices=tuple(METRES_PER_UNIT), default="m", help="length unit of a TOML file")
     take.add_argument("--overwrite", action="store_true", help="replace the profile if it exists")
     take.add_argument("--json", action="store_true", help="print one JSON object")
-    take.set_defaults(run=run)
+    take.set_defaults(calibrate=_import)
+    calibrate_imu.add_parser(actions)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Do what was asked for."""
+    return int(args.calibrate(args))
+
+
+def _import(args: argparse.Namespace) -> int:
     """Convert; 0 when written, 2 when the file or the request is wrong."""
     from calibration.formats import pose2sim
     from calibration.profile import profile_text
