@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fusion.body.kinematics import TABLES
-from fusion.body.skeleton import SEGMENT, SEGMENT_NAMES, SEGMENTS
+from fusion.body.skeleton import REFERENCE_LENGTHS_M, SEGMENT, SEGMENT_NAMES, SEGMENTS
 from fusion.maths import quaternion
-from fusion.metrics import jitter_m_s3
+from fusion.metrics import Track, jitter_m_s3
 from fusion.records import Bool, Float64, Int64
 
 SIP_SEGMENTS: Int64 = np.array(
@@ -236,6 +236,31 @@ def _turned(vectors: Float64, angles_rad: Float64) -> Float64:
     c, s = np.cos(angles_rad), np.sin(angles_rad)
     x, y = vectors[:, 0], vectors[:, 1]
     return np.stack([c * x - s * y, s * x + c * y], axis=1)
+
+
+# ---------------------------------------------------------------- of tracks
+
+
+def track_scores(truths: Sequence[Track], followed: Sequence[Track], from_ns: int) -> tuple[PoseScores, float]:
+    """Scores and root drift in %, each the mean over the true people; the one skeleton is the reference body.
+
+    Args:
+        truths: the true people; those without rotations are left out.
+        followed: one estimated track for each, as ``fusion.metrics.follow`` gives them.
+        from_ns: times before are left out.
+    """
+    scores, drifts = [], []
+    for truth, track in zip(truths, followed, strict=True):
+        rows = np.flatnonzero(np.isin(truth.times_ns, track.times_ns) & (truth.times_ns >= from_ns))
+        target, estimate = truth.at(rows), track.at(np.flatnonzero(track.times_ns >= from_ns))
+        q_true, q = target.q_world_from_segment, estimate.q_world_from_segment
+        if q_true is None or q is None or not len(rows):
+            continue
+        scores.append(pose_scores(target.times_ns, q, q_true, REFERENCE_LENGTHS_M))
+        heading = heading_excess_rad(q[:, 0], q_true[:, 0])
+        drifts.append(drift_percent(estimate.positions_m[:, 0], target.positions_m[:, 0], heading))
+    drift = np.array(drifts)
+    return mean_scores(scores), _mean(drift[np.isfinite(drift)])
 
 
 def _mean(values: Float64) -> float:

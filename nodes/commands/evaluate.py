@@ -13,6 +13,11 @@ Figures and their rules:
   the landmark records) that have a pose. ``mpjpe_mm``, ``median_mm``: absolute,
   nothing aligned. ``pa_mpjpe_mm``: after the best similarity of each frame.
   ``angle_deg``: mean angle between estimated and true joint rotations.
+  ``sip_deg``, ``angular_deg``: mean angle between estimated and true rotations in the
+  world of upper arms and upper legs, of all segments; ``position_cm``: mean joint
+  distance of the reference body turned like both, roots in one place;
+  ``root_drift_percent``: how far the root goes astray while the person goes 2, 5
+  and 10 m, of that way (``docs/metrics.md``).
   ``reprojection_px``: median distance of landmark records (score at least 0.3)
   from the projected pose of the same time. ``bone_spread_mm``: standard deviation
   of bone lengths over time, mean over bones, from when the lengths were locked (over
@@ -208,11 +213,13 @@ def _figures(material: _Material) -> dict[str, Any]:
     import numpy as np
 
     from fusion.metrics import SETTLING_S, bone_spread_m, jitter_m_s3, percentiles, pose_errors
+    from fusion.pose_metrics import track_scores
 
     from_ns = material.first_ns + round(SETTLING_S * NS_PER_S)
     tracks = _tracks(material.poses)
     truths, estimates, names, followed_bodies = _compared(material, tracks)
     errors = pose_errors(truths, estimates, from_ns)
+    scores, drift_percent = track_scores(truths, estimates, from_ns)
     bodies = [track.at(np.flatnonzero(track.times_ns >= from_ns)) for track in followed_bodies]
     constant = [track.at(np.flatnonzero(track.times_ns >= _locked_ns(material.poses, from_ns))) for track in bodies]
     spreads = [bone_spread_m(track.positions_m) for track in constant if len(track.times_ns) > 1]
@@ -226,6 +233,10 @@ def _figures(material: _Material) -> dict[str, Any]:
         "median_mm": _number(errors.median_m, MM_PER_M),
         "pa_mpjpe_mm": _number(errors.pa_mpjpe_m, MM_PER_M),
         "angle_deg": _number(float(np.degrees(errors.angle_rad))),
+        "sip_deg": _number(scores.sip_deg),
+        "angular_deg": _number(scores.angular_deg),
+        "position_cm": _number(scores.position_cm),
+        "root_drift_percent": _number(drift_percent),
         "reprojection_px": _number(_reprojection_px(material, from_ns)),
         "bone_spread_mm": _number(float(np.mean(spreads)) if spreads else float("nan"), MM_PER_M),
         "jitter_m_s3": _number(float(np.nanmean(jitters)) if np.isfinite(jitters).any() else float("nan")),
@@ -435,6 +446,10 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("median_mm", "median joint distance", "mm"),
     ("pa_mpjpe_mm", "PA-MPJPE", "mm"),
     ("angle_deg", "joint angle error", "deg"),
+    ("sip_deg", "SIP error", "deg"),
+    ("angular_deg", "angular error", "deg"),
+    ("position_cm", "positional error", "cm"),
+    ("root_drift_percent", "root drift", "%"),
     ("reprojection_px", "reprojection error, median", "px"),
     ("bone_spread_mm", "bone length spread", "mm"),
     ("jitter_m_s3", "jitter", "m/s^3"),

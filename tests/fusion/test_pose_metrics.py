@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fusion.body.kinematics import forward_kinematics_batch
 from fusion.body.skeleton import COORDINATES, REFERENCE_LENGTHS_M, SEGMENT, SEGMENTS
 from fusion.maths import quaternion
-from fusion.metrics import jitter_m_s3
+from fusion.metrics import Track, jitter_m_s3
 from fusion.pose_metrics import (
     DRIFT_WINDOWS_M,
     END_SEGMENTS,
@@ -26,6 +26,7 @@ from fusion.pose_metrics import (
     position_m,
     positions_from_rotations,
     sip_rad,
+    track_scores,
     walked_m,
     with_true_root,
     with_true_segments,
@@ -221,3 +222,25 @@ def test_times_without_a_place_are_left_out() -> None:
     estimate = truth * [1.05, 1.0, 1.0]
     estimate[100:200] = np.nan
     assert drift_percent(estimate, truth) == pytest.approx(5.0, abs=0.1)
+
+
+# ---------------------------------------------------------------- tracks
+
+
+def track(q: Float64 | None, root_m: Float64, times: slice = slice(None)) -> Track:
+    positions = np.repeat(root_m[:, None], SEGMENTS, axis=1)
+    stamps = np.arange(len(root_m), dtype=np.int64) * 10_000_000
+    return Track(1, stamps[times], positions[times], None if q is None else q[times])
+
+
+def test_tracks_are_compared_where_both_are_and_people_weigh_the_same() -> None:
+    root = walk(12.0)
+    q = np.repeat(poses(7, 1)[2], len(root), axis=0)
+    wrong = turned(q, ("left_upper_leg",), 0.4)
+    truths = [track(q, root), track(q, root), track(None, root)]
+    followed = [track(wrong, root * [1.1, 1.0, 1.0], slice(50, 580)), track(q, root), track(q, root)]
+    scores, drift = track_scores(truths, followed, 1_000_000_000)
+    assert scores.sip_deg == pytest.approx(np.degrees(0.4) / 4.0 / 2.0)
+    assert drift == pytest.approx(5.0, abs=0.1)
+    nothing, none = track_scores([truths[2]], [followed[2]], 0)
+    assert np.isnan([nothing.sip_deg, none]).all()

@@ -123,6 +123,10 @@ def test_known_errors_come_out(tmp_path: Path) -> None:
     assert figures["median_mm"] == pytest.approx(50.0, abs=0.01)
     assert figures["pa_mpjpe_mm"] == pytest.approx(0.0, abs=0.01)
     assert figures["angle_deg"] == pytest.approx(0.0, abs=0.05)
+    assert figures["sip_deg"] == pytest.approx(0.0, abs=0.05)
+    assert figures["angular_deg"] == pytest.approx(0.0, abs=0.05)
+    assert figures["position_cm"] == pytest.approx(0.0, abs=0.01)
+    assert figures["root_drift_percent"] is None  # nobody goes 2 m
     assert figures["bone_spread_mm"] == pytest.approx(0.0, abs=0.001)
     assert figures["latency_ms"] == {"p50": 2.5, "p99": 4.0, "max": 4.0}
     assert set(figures["per_joint_mm"]) == set(SEGMENT_NAMES)
@@ -195,6 +199,7 @@ def test_against_a_trc_the_same_landmarks_of_the_body_are_compared(tmp_path: Pat
     assert figures["mpjpe_mm"] == pytest.approx(50.0, abs=0.01)
     assert set(figures["per_joint_mm"]) == {"RKnee", "LElbow", "Neck"}
     assert figures["angle_deg"] is None
+    assert [figures[key] for key in ("sip_deg", "angular_deg", "position_cm", "root_drift_percent")] == [None] * 4
     assert figures["bone_spread_mm"] == pytest.approx(0.0, abs=0.001)
     assert figures["coverage"] == 1.0
 
@@ -203,8 +208,8 @@ def test_the_command_prints_one_object_or_a_table(tmp_path: Path, capsys: pytest
     file = str(session(tmp_path / "s.mcap"))
     assert main(["evaluate", file, "--json"]) == 0
     keys = (
-        "frames coverage mpjpe_mm median_mm pa_mpjpe_mm angle_deg reprojection_px bone_spread_mm jitter_m_s3 "
-        "latency_ms per_joint_mm"
+        "frames coverage mpjpe_mm median_mm pa_mpjpe_mm angle_deg sip_deg angular_deg position_cm root_drift_percent "
+        "reprojection_px bone_spread_mm jitter_m_s3 latency_ms per_joint_mm"
     )
     assert list(json.loads(capsys.readouterr().out)) == keys.split()
     assert main(["evaluate", file]) == 0
