@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STEPS = ("n_pose", "t_pose", "n_pose", "walk")
 KNOWN_STEPS = ("n_pose", "t_pose", "walk")
+ENDED = ("done", "refused")
 WAIT_S = 0.2
 REMIND_S = 5.0
 
@@ -70,9 +71,9 @@ def run(params: Params, context: NodeContext) -> None:
         if envelope is None:
             waited_s = _remind(context, waited_s)
             continue
-        if not isinstance(envelope.record, InertialSamples) or guided.result is not None:
-            continue
         waited_s = 0.0
+        if guided.step_name in ENDED or not isinstance(envelope.record, InertialSamples):
+            continue
         for shown in guided.step(envelope.record):
             stream = "annotation" if isinstance(shown, Annotation) else "guide"
             context.publish(f"{context.name}/{stream}", shown, cause=envelope)

@@ -257,7 +257,7 @@ def _print(before: Rig, found: InertialCalibration) -> None:
 
     refused = {name for finding in found.refusals for name in finding.sensors}
     known = previous_of(before)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for s in found.sensors:
         moved = math.radians(_moved_deg(known.get(s.segment), s.q_segment_from_sensor))
         heading = "assumed" if s.heading == "assumed" else " ".join(s.sources)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nodes.commands.arguments import say
 from nodes.commands.guide_display import GuideDisplay
 from nodes.errors import RequestError, listed
+from nodes.guide import ENDED
 
 if TYPE_CHECKING:
     from calibration.inertial.result import InertialCalibration
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from nodes.graph.supervisor import Supervisor
 
 GUIDE_NODE = "guide"
-ENDED = ("done", "refused")
 _POLL_S = 0.05
 _SAMPLES = "/samples"
 
