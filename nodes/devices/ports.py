@@ -245,7 +245,7 @@ class Port:
 
 def _trouble(port: str, error: Exception) -> Trouble:
     number = getattr(error, "errno", None)
-    if number == errno.EACCES or number == errno.EPERM:
+    if number in (errno.EACCES, errno.EPERM):
         return "denied"
     if number == errno.EBUSY or "exclusively lock" in str(error):
         return "busy"
@@ -255,4 +255,6 @@ def _trouble(port: str, error: Exception) -> Trouble:
 
 
 def _words(error: Exception) -> str:
+    if "readiness to read" in str(error):  # What pyserial says of a device that was pulled out.
+        return "unplugged, or another program reads it"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

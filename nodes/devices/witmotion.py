@@ -38,6 +38,7 @@ FIELD_UNIT_UT = 0.1
 """A count of the magnetometer of most models (sheet JY901: 0.1 µT); for heading only the direction matters."""
 LACKS_ACCELERATION = "acceleration (content bit 1, packets 51)"
 LACKS_RATE = "angular rate (content bit 2, packets 52)"
+_MOST_UNTIMED = 20
 _THREE = struct.Struct("<3h")
 _EPOCH_DAY = date(2000, 1, 1).toordinal()
 _NS_PER_MS = 1_000_000
@@ -52,6 +53,8 @@ class WitMotionDecoder:
         self._times = TimeSequence(self.counts)
         self._moment: dict[int, bytes] = {}
         """Data of the packets of the present moment by type."""
+        self._untimed = _MOST_UNTIMED
+        """Moments in a row without a time; many of them at the start, as not every sensor is set to send it."""
         self._last = 0
         """Type of the last packet; 0 when what follows does not belong to it."""
         self._final = 0
@@ -129,6 +132,9 @@ class WitMotionDecoder:
         device_ns = _time_ns(moment[TIME]) if TIME in moment else None
         if TIME in moment and device_ns is None:
             self.counts.absurd += 1
+        self._untimed = self._untimed + 1 if device_ns is None else 0
+        if self._untimed and self._untimed <= _MOST_UNTIMED:
+            return  # Its time was lost on the way.
         if device_ns is not None and not self._times.step(device_ns):
             return
         if not plausible(force, rate):
