@@ -32,7 +32,8 @@ def activity(recording: Recording, params: StillParams | None = None) -> Float64
         return np.asarray(uniform_filter1d(values, width, axis=0, mode="nearest"))
 
     force, rate = recording.specific_force_m_s2, recording.angular_rate_rad_s
-    turning = np.sqrt(mean((rate**2).sum(axis=2)))
+    # Running sums round: a mean of squares can come out just below 0.
+    turning = np.sqrt(np.clip(mean((rate**2).sum(axis=2)), 0.0, None))
     # About the whole mean, so that the difference of two large squares loses no digits.
     apart = force - force.mean(axis=0)
     shaking = np.sqrt(np.clip(mean((apart**2).sum(axis=2)) - (mean(apart) ** 2).sum(axis=2), 0.0, None))
