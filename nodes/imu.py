@@ -202,6 +202,7 @@ def run(params: Params, context: NodeContext) -> None:
     publisher = _Publisher(params, context)
     try:
         context.ready()
+        system.begin(context.clock.now_ns())
         reported_ns = 0
         while not context.stopping:
             publisher.add(system.step(context.clock.now_ns), system.merger.period_ns)

@@ -66,6 +66,14 @@ class Source(Protocol):
         """
         ...
 
+    def discard(self) -> None:
+        """Drop what has come.
+
+        Raises:
+            GoneError: if the device has gone.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of it."""
         ...
@@ -84,14 +92,16 @@ class SerialSource:
             import serial
         except ImportError as error:
             raise PortError("package", "pyserial is not installed") from error
+        # TypeError is what pyserial raises on a port that was closed meanwhile, termios.error on one that was pulled.
+        broken = (serial.SerialException, OSError, TypeError, *_termios_errors())
         # Only a serial port can be held for oneself.
         own = {"exclusive": True} if "://" not in port and os.name == "posix" else {}
         try:
             self._serial: Any = serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=0, **own)
             self._serial.reset_input_buffer()
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (*broken, ValueError) as error:
             raise PortError(_trouble(port, error), _words(error)) from error
-        self._broken = (serial.SerialException, OSError, TypeError)  # TypeError: pyserial on a port closed meanwhile
+        self._broken = broken
 
     def read(self) -> list[Chunk]:
         """What has come."""
@@ -105,6 +115,13 @@ class SerialSource:
         """Send."""
         try:
             self._serial.write(data)
+        except self._broken as error:
+            raise GoneError(_words(error)) from error
+
+    def discard(self) -> None:
+        """Drop what has come."""
+        try:
+            self._serial.reset_input_buffer()
         except self._broken as error:
             raise GoneError(_words(error)) from error
 
@@ -156,6 +173,11 @@ class UdpSource:
 
     def write(self, data: bytes) -> None:
         """Nobody is there to be told."""
+
+    def discard(self) -> None:
+        """Drop what has come."""
+        while self.read():
+            continue
 
     def close(self) -> None:
         """Close the socket."""
@@ -215,6 +237,15 @@ class Port:
         except GoneError as error:
             self._lost(str(error), now_ns)
 
+    def discard(self, now_ns: int) -> None:
+        """Drop what has come, if the device is there."""
+        if self._source is None:
+            return
+        try:
+            self._source.discard()
+        except GoneError as error:
+            self._lost(str(error), now_ns)
+
     def close(self) -> None:
         """Let go of it."""
         if self._source is not None:
@@ -241,6 +272,14 @@ class Port:
         self.losses += 1
         self.error = PortError("absent", message)
         self._again_ns = now_ns + round(self._wait_s * NS_PER_S)
+
+
+def _termios_errors() -> tuple[type[Exception], ...]:
+    try:
+        import termios
+    except ImportError:
+        return ()
+    return (termios.error,)
 
 
 def _trouble(port: str, error: Exception) -> Trouble:

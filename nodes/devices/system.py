@@ -89,8 +89,15 @@ class InertialSystem:
         """What has been said of each port."""
         self._unplaced: dict[str, int] = {}
         self._setup_told: set[int] = set()
-        for reader in readers.values():
+        self.begin(now_ns)
+
+    def begin(self, now_ns: int) -> None:
+        """Listen from now on; what has come while the graph was set up is old."""
+        for reader in self.readers.values():
+            reader.port.discard(now_ns)
             reader.restart_window(now_ns)
+        for sensor in self._sensors:
+            sensor.since_ns = now_ns
 
     def step(self, now_ns: Callable[[], int]) -> list[Row]:
         """Read all ports and hand out the rows that are due."""
