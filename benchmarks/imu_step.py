@@ -224,7 +224,7 @@ def measure(weights: Mapping[str, Float32], turns: int, cold_steps: int, error_f
     checked = NetworkWeights.from_arrays(weights)
     network = InertialNetwork(checked)
     state = network.start()
-    packed, plain = words_of(network.packed.weights), words_of(np.concatenate([a.ravel() for a in _read(weights)]))
+    packed, plain = words_of(network.packed.words), words_of(np.concatenate([a.ravel() for a in _read(weights)]))
     contestants: dict[str, Step] = {
         "kinefuse": lambda x: network.step(x, state),
         "numpy": NumpyNetwork(checked.arrays).step,

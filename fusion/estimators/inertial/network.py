@@ -23,14 +23,12 @@ from numba import njit
 
 from fusion.estimators.inertial.layout import FEATURES
 from fusion.estimators.inertial.packing import (
-    COLUMN_STEP,
     NETS,
     ROTATIONS,
-    ROW_STEP,
     SECTIONS,
     VALUES,
     VELOCITIES,
-    Int16,
+    Int32,
     Net,
     NetworkWeights,
     pack,
@@ -38,6 +36,7 @@ from fusion.estimators.inertial.packing import (
     size,
     up_to,
 )
+from fusion.estimators.inertial.tiles import TILE_ROWS, TILE_WORDS, tile_sums
 from fusion.records import Array, Float32, Int64
 
 LARGEST_FEATURE = 1e4
@@ -166,7 +165,7 @@ class InertialNetwork:
         self._values[SECTIONS.features] = x
         packed = self.packed
         taken = network_step(
-            packed.weights, packed.scales, packed.biases, packed.plan, packed.inputs,
+            packed.words, packed.scales, packed.biases, packed.plan, packed.inputs,
             state, self._values, self._vector, self._sums,
         )  # fmt: skip
         return self._output if taken else self._refusal
@@ -195,43 +194,8 @@ def tanh(values: Float32) -> None:
 
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
-def product(weights: Int16, scales: Float32, biases: Float32, vector: Float32, out: Float32) -> None:
-    """A packed matrix times a vector, plus a bias.
-
-    Args:
-        weights: [columns * rows] integers, column after column.
-        scales, biases: [rows], a multiple of ``ROW_STEP``.
-        vector: [columns], a multiple of 8.
-        out: [rows], written.
-    """
-    rows = len(scales)
-    for r in range(rows):
-        out[r] = _ZERO
-    for c in range(0, len(vector), 8):
-        # Eight columns at a time, so that sums are loaded and stored once for eight products.
-        first = c * rows
-        w0 = weights[first : first + rows]
-        w1 = weights[first + rows : first + 2 * rows]
-        w2 = weights[first + 2 * rows : first + 3 * rows]
-        w3 = weights[first + 3 * rows : first + 4 * rows]
-        w4 = weights[first + 4 * rows : first + 5 * rows]
-        w5 = weights[first + 5 * rows : first + 6 * rows]
-        w6 = weights[first + 6 * rows : first + 7 * rows]
-        w7 = weights[first + 7 * rows : first + 8 * rows]
-        v0, v1, v2, v3 = vector[c], vector[c + 1], vector[c + 2], vector[c + 3]
-        v4, v5, v6, v7 = vector[c + 4], vector[c + 5], vector[c + 6], vector[c + 7]
-        for r in range(rows):
-            out[r] += (
-                np.float32(w0[r]) * v0 + np.float32(w1[r]) * v1 + np.float32(w2[r]) * v2 + np.float32(w3[r]) * v3
-                + np.float32(w4[r]) * v4 + np.float32(w5[r]) * v5 + np.float32(w6[r]) * v6 + np.float32(w7[r]) * v7
-            )  # fmt: skip
-    for r in range(rows):
-        out[r] = scales[r] * out[r] + biases[r]
-
-
-@njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
-def next_matrix(
-    weights: Int16,
+def product(
+    words: Int32,
     scales: Float32,
     biases: Float32,
     at: int,
@@ -241,21 +205,23 @@ def next_matrix(
     out: Float32,
     rows: int,
 ) -> tuple[int, int]:
-    """The product with the matrix that starts at weight ``at`` and at ``row`` of the scales.
+    """A packed matrix times a vector, plus its bias.
 
     Args:
-        weights, scales, biases: of ``PackedNetwork``.
-        vector: of which the first ``columns`` count; those up to the next multiple of a step are set to zero.
-        out: the first ``rows`` are written, and those up to the next multiple of a step.
+        words, scales, biases: of ``PackedNetwork``; the matrix starts at word ``at`` and at ``row`` of the others.
+        vector: of which the first ``columns`` count.
+        out: the first ``rows`` are written, and those behind them up to a whole tile.
 
     Returns:
-        Where the next matrix starts.
+        Where the next matrix starts: word and row.
     """
-    wide, high = up_to(columns, COLUMN_STEP), up_to(rows, ROW_STEP)
-    vector[columns:wide] = _ZERO
-    end, last = at + wide * high, row + high
-    product(weights[at:end], scales[row:last], biases[row:last], vector[:wide], out[:high])
-    return end, last
+    high = up_to(rows, TILE_ROWS)
+    for first in range(0, high, TILE_ROWS):
+        tile_sums(words, at, vector, columns, out, first)
+        at += columns * TILE_WORDS
+    for r in range(high):
+        out[r] = scales[row + r] * out[r] + biases[row + r]
+    return at, row + high
 
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
@@ -280,7 +246,7 @@ def lstm_cell(sums: Float32, h: Float32, c: Float32, room: Float32) -> None:
 
 @njit(cache=True, fastmath=_FASTMATH, error_model="numpy")
 def network_step(
-    weights: Int16,
+    words: Int32,
     scales: Float32,
     biases: Float32,
     plan: Int64,
@@ -293,7 +259,7 @@ def network_step(
     """One frame through all nets.
 
     Args:
-        weights, scales, biases, plan, inputs: of ``PackedNetwork``.
+        words, scales, biases, plan, inputs: of ``PackedNetwork``.
         state: changed.
         values: [VALUES], see ``packing.SECTIONS``: features, and behind them what is written.
         vector, sums: room for the longest input and output of a matrix.
@@ -309,17 +275,17 @@ def network_step(
         count, hidden, layers, outputs, variances, output, variance, first = plan[n]
         for i in range(count):
             vector[i] = values[inputs[n, i]]
-        at, row = next_matrix(weights, scales, biases, at, row, vector, count, sums, hidden)
+        at, row = product(words, scales, biases, at, row, vector, count, sums, hidden)
         for u in range(hidden):
             vector[u] = max(sums[u], _ZERO)
         for k in range(layers):
             h = state[first + k * hidden : first + (k + 1) * hidden]
             c = state[first + (layers + k) * hidden : first + (layers + k + 1) * hidden]
             vector[hidden : 2 * hidden] = h
-            at, row = next_matrix(weights, scales, biases, at, row, vector, 2 * hidden, sums, 4 * hidden)
+            at, row = product(words, scales, biases, at, row, vector, 2 * hidden, sums, 4 * hidden)
             lstm_cell(sums[: 4 * hidden], h, c, vector[:hidden])
             vector[:hidden] = h
-        at, row = next_matrix(weights, scales, biases, at, row, vector, hidden, sums, outputs + variances)
+        at, row = product(words, scales, biases, at, row, vector, hidden, sums, outputs + variances)
         values[output : output + outputs] = sums[:outputs]
         for v in range(variances):
             values[variance + v] = min(max(sums[outputs + v], -LOG_VARIANCE_LIMIT), LOG_VARIANCE_LIMIT)

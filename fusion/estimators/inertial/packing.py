@@ -1,9 +1,9 @@
 """The weights of the part-based network: checked, and packed for the kernel that reads them once a step.
 
-A matrix is stored as 16-bit integers with one float32 scale for each row (each output), the columns one after
-another, in the order in which a step reads them: half the bytes of float32, and rounding by at most 1/65534 of a
-row's largest weight. The input and the hidden weights of an LSTM layer are one matrix, because one product with
-``[input, hidden]`` is the sum that the gates want.
+A matrix is stored as 16-bit integers with one float32 scale for each row (each output), in the order in which a step
+reads them (``tiles``): half the bytes of float32, and rounding by at most 1/65534 of a row's largest weight. The
+input and the hidden weights of an LSTM layer are one matrix, because one product with ``[input, hidden]`` is the
+sum that the gates want.
 """
 
 from __future__ import annotations
@@ -17,20 +17,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fusion.estimators.inertial.layout import FEATURES, GLOBAL_SIZE, PARTS, TOLD_JOINTS, TOLD_SEGMENTS
-from fusion.records import Array, Float32, Int64
+from fusion.estimators.inertial.tiles import HALF_BITS, LANES, PAIRS, TILE_ROWS
+from fusion.records import Array, Float32, Float64, Int64
 
-Int16 = NDArray[np.int16]
+Int32 = NDArray[np.int32]
 
-ROW_STEP = 16
-"""A matrix is filled up with rows of zeros to a multiple: as many as a wide register takes."""
-COLUMN_STEP = 8
-"""And with columns of zeros to a multiple: as many as the kernel takes at a time."""
 META = "meta."
 """Names that begin so are none of the network's."""
 GLOBAL = "global"
 VELOCITY_SIZE, ROTATION_SIZE, VARIANCE_SIZE = 3, 6, 3
 """Outputs of a joint's velocity; of a segment's rotation (two columns of its matrix) and of its variances."""
-_LARGEST = 32767.0
+_LARGEST = 32767
+_HALF = 1 << HALF_BITS
 _MOST_LISTED = 8
 
 VELOCITIES = VELOCITY_SIZE * len(TOLD_JOINTS)
@@ -211,10 +209,10 @@ def _wrong_arrays(given: Mapping[str, Array], expected: Mapping[str, tuple[int, 
 class PackedNetwork:
     """The seven nets as the kernel reads them: every array once, from its beginning to its end."""
 
-    weights: Int16
-    """All matrices one after another, each [columns, rows], both filled up with zeros."""
+    words: Int32
+    """All matrices one after another, each filled up with rows of zeros to whole tiles."""
     scales: Float32
-    """[rows of all matrices]: weight = scale * integer. Rows of the gates i, f and o carry half of it, since
+    """[rows of all matrices] of what ``tile_sums`` tells. Rows of the gates i, f and o carry half of it, since
     sigmoid(z) = (1 + tanh(z / 2)) / 2."""
     biases: Float32
     """[rows of all matrices], halved like the scales."""
@@ -230,7 +228,7 @@ class PackedNetwork:
     @property
     def bytes(self) -> int:
         """That a step reads."""
-        return self.weights.nbytes + self.scales.nbytes + self.biases.nbytes
+        return self.words.nbytes + self.scales.nbytes + self.biases.nbytes
 
 
 def pack(weights: NetworkWeights) -> PackedNetwork:
@@ -239,14 +237,14 @@ def pack(weights: NetworkWeights) -> PackedNetwork:
     packed = [_packed(matrix, bias, gates) for matrix, bias, gates in layers]
     plan, inputs = _plan(weights)
     return PackedNetwork(
-        weights=np.concatenate([integers.ravel() for integers, _, _ in packed]),
+        words=np.concatenate([words for words, _, _ in packed]),
         scales=np.concatenate([scales for _, scales, _ in packed]),
         biases=np.concatenate([biases for _, _, biases in packed]),
         plan=plan,
         inputs=inputs,
         state_size=sum(2 * net.layers * weights.hidden_of(net) for net in NETS),
-        most_rows=max(integers.shape[1] for integers, _, _ in packed),
-        most_columns=max(integers.shape[0] for integers, _, _ in packed),
+        most_rows=max(len(scales) for _, scales, _ in packed),
+        most_columns=max(matrix.shape[1] for matrix, _, _ in layers),
     )
 
 
@@ -265,22 +263,32 @@ def _layers(net: Net, weights: NetworkWeights) -> Iterator[tuple[Float32, Float3
     )
 
 
-def _packed(matrix: Float32, bias: Float32, gates: bool) -> tuple[Int16, Float32, Float32]:
-    """Integers [columns, rows], scales and biases [rows], all filled up with zeros."""
-    rows, columns = matrix.shape
-    scale = np.zeros(up_to(rows, ROW_STEP), dtype=np.float32)
-    biases = np.zeros_like(scale)
-    integers = np.zeros((up_to(columns, COLUMN_STEP), len(scale)), dtype=np.int16)
-    scale[:rows] = np.abs(matrix).max(axis=1) / np.float32(_LARGEST)
+def _packed(matrix: Float32, bias: Float32, gates: bool) -> tuple[Int32, Float32, Float32]:
+    """Words [words], scales and biases [rows of whole tiles] of a matrix [rows, columns] and its bias [rows]."""
+    rows = len(matrix)
+    filled = np.zeros((up_to(rows, TILE_ROWS), matrix.shape[1]))
+    filled[:rows] = matrix
+    largest = np.abs(filled).max(axis=1)
+    step = np.where(largest > 0.0, largest / _LARGEST, 1.0)
+    scales, biases = (step / _HALF).astype(np.float32), np.zeros(len(filled), dtype=np.float32)
     biases[:rows] = bias
-    divisor = np.where(scale[:rows] > 0.0, scale[:rows], 1.0)
-    integers[:columns, :rows] = np.clip(np.rint(matrix / divisor[:, None]), -_LARGEST, _LARGEST).T
     if gates:
-        hidden = rows // 4
-        for halved in (scale, biases):
-            halved[: 2 * hidden] *= 0.5
-            halved[3 * hidden : rows] *= 0.5
-    return integers, scale, biases
+        for halved in (scales, biases):
+            i_f_g_o = halved[:rows].reshape(4, -1)
+            i_f_g_o[[0, 1, 3]] *= 0.5
+    return _words(filled / step[:, None]), scales, biases
+
+
+def _words(steps: Float64) -> Int32:
+    """Whole tiles [rows, columns] in steps of each row, rounded, two in a word, in the order of reading.
+
+    A word as it stands is its upper half and some of the lower: the upper one is rounded with that in mind.
+    """
+    tiles = steps.reshape(-1, PAIRS, 2, LANES, steps.shape[1])
+    lower = np.rint(tiles[:, :, 1])
+    upper = np.clip(np.rint(tiles[:, :, 0] - lower / _HALF), -_LARGEST, _LARGEST)
+    words = (upper * _HALF + lower).astype(np.int32)
+    return words.transpose(0, 3, 1, 2).ravel()
 
 
 @njit(cache=True)

@@ -22,7 +22,8 @@ from fusion.estimators.inertial.network import (
     network_step,
     warm_up,
 )
-from fusion.estimators.inertial.packing import COLUMN_STEP, NETS, ROW_STEP, SECTIONS, VALUES, NetworkWeights, pack
+from fusion.estimators.inertial.packing import NETS, SECTIONS, VALUES, NetworkWeights, pack
+from fusion.estimators.inertial.tiles import TILE_ROWS
 from fusion.records import Array, Float32, Float64
 
 HIDDEN = 20
@@ -380,7 +381,7 @@ def one_array(*args: Any) -> int:
 def test_a_step_allocates_nothing(network: InertialNetwork) -> None:
     packed = network.packed
     args = (
-        packed.weights, packed.scales, packed.biases, packed.plan, packed.inputs, network.start(),
+        packed.words, packed.scales, packed.biases, packed.plan, packed.inputs, network.start(),
         np.zeros(VALUES, dtype=np.float32), np.zeros(packed.most_columns, dtype=np.float32),
         np.zeros(packed.most_rows, dtype=np.float32),
     )  # fmt: skip
@@ -397,7 +398,7 @@ def test_every_weight_is_packed_once(weights: Weights) -> None:
     packed = pack(NetworkWeights.from_arrays(weights))
 
     def filled(rows: int, columns: int) -> int:
-        return -(-rows // ROW_STEP) * ROW_STEP * -(-columns // COLUMN_STEP) * COLUMN_STEP
+        return -(-rows // TILE_ROWS) * TILE_ROWS * columns
 
     expected = 0
     for net in NETS:
@@ -405,8 +406,7 @@ def test_every_weight_is_packed_once(weights: Weights) -> None:
         heads = net.outputs.stop - net.outputs.start + net.variances.stop - net.variances.start
         expected += filled(hidden, len(net.inputs)) + net.layers * filled(4 * hidden, 2 * hidden)
         expected += filled(heads, hidden)
-    assert packed.weights.size == expected
-    assert packed.weights.itemsize == 2
+    assert packed.words.nbytes == 2 * expected
     assert len(packed.scales) == len(packed.biases)
 
 
