@@ -17,6 +17,7 @@ import numpy as np
 
 from fusion.estimators.inertial.orientation import OrientationCounts
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
+from fusion.estimators.inertial.packing import NetworkWeights
 from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.estimators.radar.trunk import trunk_cluster
 from fusion.filter.innovations import ENOUGH, UNDERSTATED_RATIO, SourceStatistics
@@ -34,6 +35,7 @@ from fusion.filter.process import NS_PER_S
 from fusion.filter.state import State, empty_state
 from fusion.maths import quaternion
 from fusion.people import People, PeopleParams, Person
+from fusion.posing import PosingParams, Seen
 from fusion.records import (
     Float64,
     InertialSamples,
@@ -67,6 +69,7 @@ class PipelineParams:
     orientation: OrientationParams = field(default_factory=OrientationParams)
     accelerometer: AccelerometerParams | None = None
     """Specific forces as measurements of their own; the orientations have used them for the vertical already."""
+    posing: PosingParams = field(default_factory=PosingParams)
     radar: RadarParams = field(default_factory=RadarParams)
     output: OutputParams = field(default_factory=OutputParams)
     stretch_s: float = 0.02
@@ -103,8 +106,10 @@ _UNHEARD = SourceStatistics()
 class Pipeline:
     """Estimates people from records."""
 
-    def __init__(self, rig: Rig, params: PipelineParams | None = None) -> None:
+    def __init__(self, rig: Rig, params: PipelineParams | None = None, network: NetworkWeights | None = None) -> None:
+        """``network`` tells what carries no sensor of somebody who wears six on the usual sites."""
         self.rig = rig
+        self.network = network
         self.params = params or PipelineParams()
         self.bank = People(rig, self.params.people)
         self.refused: dict[str, int] = {}
@@ -211,6 +216,11 @@ class Pipeline:
         reports = [wiring.report(wearer, last.received_ns) for wiring in self._wired.values()]
         return [report for report in reports if report is not None]
 
+    def posed(self) -> list[Seen]:
+        """What the networks have been given since it was last asked; nothing before the first call."""
+        posings = [wiring.posing for wiring in self._wired.values() if wiring.posing is not None]
+        return [seen for posing in posings for seen in posing.take_kept()]
+
     def inertial_counts(self) -> dict[str, int]:
         """What was not as it should be with the inertial systems: ``OrientationCounts`` of all, added up.
 
@@ -255,7 +265,7 @@ class Pipeline:
         """What the sensors whose mounting the rig knows say of their wearer."""
         wiring = self._wired.get(record.sensors)
         if wiring is None:
-            wiring = self._wired[record.sensors] = Wiring(record.sensors, self.rig, self.params.inertial)
+            wiring = self._wired[record.sensors] = self._wire(record.sensors)
         if len(wiring.known) < len(record.sensors):
             self._refuse("sensors that are not in the profile")
         if not len(wiring.known):
@@ -274,6 +284,9 @@ class Pipeline:
         for stretch in wiring.filter.stretches(record.times_ns[timely], *arrays, interval_ns=interval_ns):
             self._stretch(stretch, wiring)
 
+    def _wire(self, sensors: tuple[str, ...]) -> Wiring:
+        return Wiring(sensors, self.rig, self.params.inertial, self.network, self.params.posing)
+
     def _stretch(self, stretch: Stretch, wiring: Wiring) -> None:
         """Give a short stretch of samples to the wearer, who is born of it where no camera shows anybody."""
         wiring.note(stretch)
@@ -281,6 +294,7 @@ class Pipeline:
         wearer = self._wearer()
         if wearer is None and orientations is not None and orientations.settled.all():
             wearer = self._born_from_orientations(orientations, wiring)
+        posed = wiring.posing.step(stretch, wearer) if wiring.posing is not None else []
         if wearer is None:
             return
         p = self.params
@@ -299,7 +313,9 @@ class Pipeline:
                     params=p.accelerometer,
                 ),
             )
-        if orientations is None:
+        for measurement in posed:
+            self.bank.apply(wearer, measurement)
+        if orientations is None or not wiring.due(orientations.time_ns):
             return
         told = np.where(orientations.settled[:, None], orientations.q_world_from_sensor, np.nan)
         fresh = orientations.heading_epoch != wiring.epoch

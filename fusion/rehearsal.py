@@ -1,7 +1,7 @@
 """A rehearsal before the first sample: every kernel of the pipeline compiled by bodies that stand still.
 
-Three pipelines of their own go through every way in which somebody is found and
-followed: seen by two cameras, by one, and by inertial sensors alone.
+Pipelines of their own go through every way in which somebody is found and followed:
+seen by two cameras, by one, by inertial sensors alone, and by six of them with a network.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from fusion.body import catalog
 from fusion.body.kinematics import forward_kinematics
 from fusion.body.limits import resting_coordinates
 from fusion.body.skeleton import REFERENCE_LENGTHS_M
+from fusion.estimators.inertial.layout import SITES
+from fusion.estimators.inertial.packing import NetworkWeights
 from fusion.maths.camera import project
 from fusion.pipeline import Pipeline
 from fusion.records import Float64, InertialSamples, Landmarks2D, Landmarks3D, RadarPoints, Record, Tick
@@ -61,13 +63,13 @@ def _picture(camera: Camera, points_m: Float64, frame: int) -> Landmarks2D:
     )
 
 
-def _samples(frame: int) -> InertialSamples:
-    """A sensor on the pelvis that has not moved for many frames."""
-    shape = (_SAMPLES, 1, 3)
+def _samples(frame: int, sensors: tuple[str, ...] = ("pelvis",)) -> InertialSamples:
+    """Sensors that have not moved for many frames."""
+    shape = (_SAMPLES, len(sensors), 3)
     still = np.zeros(shape, dtype=np.float32)
     return InertialSamples(
         **_stamps(frame),
-        sensors=("pelvis",),
+        sensors=sensors,
         times_ns=np.arange(frame - _SAMPLES + 1, frame + 1, dtype=np.int64) * _FRAME_NS,
         specific_force_m_s2=still + np.array([0.0, 0.0, _GRAVITY_M_S2], dtype=np.float32),
         angular_rate_rad_s=still,
@@ -107,9 +109,9 @@ def _seen_by_all(rig: Rig, points_m: Float64) -> Iterator[Record]:
     yield Tick(**_stamps(newest + 100))
 
 
-def _played(rig: Rig, records: Iterable[Record]) -> int:
+def _played(rig: Rig, records: Iterable[Record], network: NetworkWeights | None = None) -> int:
     """How many people a new pipeline publishes at the end, in all the ways that it can."""
-    pipeline = Pipeline(rig)
+    pipeline = Pipeline(rig, network=network)
     count = 0
     for record in records:
         if pipeline.take(record):
@@ -121,8 +123,11 @@ def _played(rig: Rig, records: Iterable[Record]) -> int:
     return count
 
 
-def rehearse() -> int:
+def rehearse(network: NetworkWeights | None = None) -> int:
     """Run pipelines through every kind of record.
+
+    Args:
+        network: weights of the inertial network where one is used.
 
     Returns:
         The fewest people that one of them published at the end (one, unless something is broken).
@@ -135,4 +140,12 @@ def rehearse() -> int:
     points = catalog.landmark_positions(_SET, positions, quaternions, REFERENCE_LENGTHS_M)
     seen_by_one = (_picture(rig.cameras[0], points, frame) for frame in range(_ALONE))
     worn = (_samples(_SAMPLES), _samples(2 * _SAMPLES), Tick(**_stamps(3 * _SAMPLES)))
-    return min(_played(rig, records) for records in (_seen_by_all(rig, points), seen_by_one, worn))
+    found = min(_played(rig, records) for records in (_seen_by_all(rig, points), seen_by_one, worn))
+    return found if network is None else min(found, _posed(network))
+
+
+def _posed(network: NetworkWeights) -> int:
+    """How many people are there at the end where somebody wears six sensors."""
+    rig = Rig(imus=tuple(ImuMount(segment=site) for site in SITES))
+    times = (_SAMPLES, 2 * _SAMPLES, 3 * _SAMPLES)
+    return _played(rig, [*(_samples(time, SITES) for time in times), Tick(**_stamps(4 * _SAMPLES))], network)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fusion.body.skeleton import SEGMENT
 from fusion.estimators.inertial.orientation import OrientationFilter, OrientationParams
+from fusion.estimators.inertial.packing import NetworkWeights
 from fusion.estimators.inertial.stretches import Orientations, Stretch
 from fusion.filter.measurements.imu_slots import slot_columns
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import IMU_HEADING, NEVER_NS, State
 from fusion.people import Person
+from fusion.posing import Posing, PosingParams
 from fusion.records import Array, Float64, InertialState, Int64, UInt8
 from fusion.rig import Rig
 
@@ -24,9 +28,18 @@ class Wiring:
         sensors: names as the records have them; those without a mount in the rig are left out.
         rig: with the mounts.
         params: of the orientation filters.
+        weights: of the network that tells what carries no sensor; None for none.
+        posing: what of it is told.
     """
 
-    def __init__(self, sensors: tuple[str, ...], rig: Rig, params: OrientationParams) -> None:
+    def __init__(
+        self,
+        sensors: tuple[str, ...],
+        rig: Rig,
+        params: OrientationParams,
+        weights: NetworkWeights | None = None,
+        posing: PosingParams | None = None,
+    ) -> None:
         slots = {mount.segment: slot for slot, mount in enumerate(rig.imus)}
         self.known: Int64 = np.array([i for i, name in enumerate(sensors) if name in slots], dtype=np.int64)
         self.names = tuple(sensors[i] for i in self.known)
@@ -35,12 +48,23 @@ class Wiring:
         mounts = [rig.imus[slot] for slot in self.slots]
         self.mountings = np.array([mount.q_segment_from_sensor for mount in mounts]).reshape(-1, 4)
         self.lever_arms_m = np.array([mount.lever_arm_m for mount in mounts]).reshape(-1, 3)
-        self.filter = OrientationFilter(len(self.names), params)
+        self.posing: Posing | None = None
+        if weights is not None and Posing.possible(self.names):
+            self.posing = Posing(self.names, self.slots, self.mountings, weights, posing)
+        # The network takes orientations as often as they come, the person's filter as often as it did.
+        self.filter = OrientationFilter(len(self.names), replace(params, report_s=0.0) if self.posing else params)
+        self._report_ns = round(params.report_s * NS_PER_S)
+        self._due_ns: int | None = None
         self.epoch: Int64 = np.zeros(len(self.names), dtype=np.int64)
         self._heard: Int64 = np.zeros(len(self.names), dtype=np.int64)
         self._newest: Orientations | None = None
         self._newest_ns = 0
         self._told_ns: int | None = None
+
+    def due(self, time_ns: int) -> bool:
+        """Whether orientations of that time are the first since the start of a report interval; asked once a time."""
+        last, self._due_ns = self._due_ns, time_ns
+        return last is None or not self._report_ns or time_ns // self._report_ns > last // self._report_ns
 
     def note(self, stretch: Stretch) -> None:
         """Remember a stretch for the next report."""

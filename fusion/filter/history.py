@@ -145,6 +145,11 @@ class PersonFilter:
         """The newest state; not to be changed."""
         return self._state_after(len(self._entries))
 
+    @property
+    def settled(self) -> State:
+        """The newest state that is up to date, not to be changed; asking costs nothing."""
+        return self._entries[self._settled - 1].after if self._settled else self._base
+
     def apply(self, measurement: Measurement) -> Outcome:
         """Take a measurement in, at its own time; it is computed when somebody asks."""
         time_ns = measurement.time_ns

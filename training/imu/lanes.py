@@ -11,7 +11,11 @@ import numpy as np
 from fusion.estimators.inertial.layout import FEATURES, JOINTS, POSE_SEGMENTS
 from fusion.records import Bool, Float32
 from training.imu.movements import Movement, split
+from training.imu.recorded import part_of
 from training.imu.takes import Take, TakeParams, draw_take
+
+REAL_SHARE = 0.5
+"""Real sensors teach what no recipe knows, so half of what is learned is theirs where there are any."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +72,18 @@ class Lanes:
         lanes: B.
         params: of the takes.
         seed: the same seed gives the same windows.
+        real: recorded takes, drawn in ``REAL_SHARE`` of the cases where there are any.
     """
 
-    def __init__(self, movements: Sequence[Movement], lanes: int, params: TakeParams, seed: Sequence[int]) -> None:
+    def __init__(
+        self,
+        movements: Sequence[Movement],
+        lanes: int,
+        params: TakeParams,
+        seed: Sequence[int],
+        real: Sequence[Take] = (),
+    ) -> None:
+        self._real = real
         self._movements = movements
         self._weights = draw_weights(movements)
         self._params = params
@@ -112,5 +125,7 @@ class Lanes:
         self._at[lane] = begin + count
 
     def _draw(self) -> Take:
+        if self._real and self._random.random() < REAL_SHARE:
+            return part_of(self._real[int(self._random.integers(len(self._real)))], self._random, self._params)
         index = int(self._random.choice(len(self._movements), p=self._weights))
         return draw_take(self._movements[index], self._random, self._params)

@@ -144,7 +144,7 @@ def draw_take(movement: Movement, random: np.random.Generator, params: TakeParam
     style = np.zeros(COORDINATES)
     style[_JOINT_COLUMNS] = params.style_rad / math.sqrt(3.0) * random.standard_normal(len(_JOINT_COLUMNS))
     frames = int(moved_s / tempo * FRAME_RATE_HZ)
-    clock: Float64 = start_s + tempo * np.arange(-ACCELERATION_FRAMES, frames) / FRAME_RATE_HZ
+    clock = np.asarray(start_s + tempo * np.arange(-ACCELERATION_FRAMES, frames) / FRAME_RATE_HZ, dtype=np.float64)
     grow = (lengths[LENGTH["thigh"]] + lengths[LENGTH["shank"]]) / (
         movement.lengths_m[LENGTH["thigh"]] + movement.lengths_m[LENGTH["shank"]]
     )

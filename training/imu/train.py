@@ -6,7 +6,6 @@ import json
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -26,10 +25,10 @@ from training.imu.model import (
     WholeBodyNetwork,
     base_order,
     in_groups,
-    parameters_of,
     whole_body_of_equal_size,
 )
 from training.imu.movements import Licence, Movement, movements
+from training.imu.recorded import recorded_takes
 from training.imu.takes import Take, TakeParams, plain_take
 
 CHECKPOINT = "checkpoint.pt"
@@ -64,6 +63,8 @@ class Settings:
     decay: float = 1e-2
     velocity_weight: float = 0.5
     seed: int = 1
+    real: str | None = None
+    """Folder of recorded takes to learn from as well."""
     validate_every: int = 250
     checkpoint_every: int = 100
     threads: int = 1
@@ -107,7 +108,8 @@ def train(settings: Settings, data: Path, out: Path, progress: Progress, *, resu
     first = run.resume() if resume else 0
     learned = movements(data, "train", settings.licence)
     judges = Validation(movements(data, "validate", settings.licence, limit=1))
-    lanes = Lanes(learned, settings.lanes, settings.takes, (settings.seed, first))
+    real = recorded_takes(Path(settings.real)) if settings.real else ()
+    lanes = Lanes(learned, settings.lanes, settings.takes, (settings.seed, first), real)
     with _made_ahead(lanes, settings.frames) as windows:
         for step in range(first, settings.steps):
             figures = run.step(step, next(windows))
@@ -413,15 +415,3 @@ def _made_ahead(lanes: Lanes, frames: int) -> Iterator[Iterator[Window]]:
     finally:
         stop.set()
         thread.join()
-
-
-def describe(settings: Settings, network: Network, seconds: float) -> dict[str, Any]:
-    """What a model card says of a run."""
-    return {
-        "settings": asdict(settings),
-        "parameters": parameters_of(network),
-        "hidden": network.hidden,
-        "seconds": round(seconds),
-        "torch": torch.__version__,
-        "finished": time.strftime("%Y-%m-%d"),
-    }
