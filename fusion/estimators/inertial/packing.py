@@ -268,15 +268,15 @@ def _packed(matrix: Float32, bias: Float32, gates: bool) -> tuple[Int32, Float32
     rows = len(matrix)
     filled = np.zeros((up_to(rows, TILE_ROWS), matrix.shape[1]))
     filled[:rows] = matrix
-    largest = np.abs(filled).max(axis=1)
-    step = np.where(largest > 0.0, largest / _LARGEST, 1.0)
+    step = np.abs(filled).max(axis=1) / _LARGEST
     scales, biases = (step / _HALF).astype(np.float32), np.zeros(len(filled), dtype=np.float32)
     biases[:rows] = bias
     if gates:
         for halved in (scales, biases):
             i_f_g_o = halved[:rows].reshape(4, -1)
             i_f_g_o[[0, 1, 3]] *= 0.5
-    return _words(filled / step[:, None]), scales, biases
+    # A row of zeros keeps a scale of zero, since its words are not zero: they hold another row too.
+    return _words(filled / np.where(step > 0.0, step, 1.0)[:, None]), scales, biases
 
 
 def _words(steps: Float64) -> Int32:

@@ -13,7 +13,7 @@ from numba.core.runtime import _nrt_python, rtsys  # type: ignore[attr-defined]
 
 from benchmarks.imu_step import random_weights, smooth_features
 from fusion.estimators.inertial import network as module
-from fusion.estimators.inertial.layout import FEATURES, PARTS, TOLD_JOINTS, TOLD_SEGMENTS
+from fusion.estimators.inertial.layout import FEATURES, TOLD_JOINTS, TOLD_SEGMENTS
 from fusion.estimators.inertial.network import (
     LARGEST_FEATURE,
     LOG_VARIANCE_LIMIT,
@@ -22,8 +22,7 @@ from fusion.estimators.inertial.network import (
     network_step,
     warm_up,
 )
-from fusion.estimators.inertial.packing import NETS, SECTIONS, VALUES, NetworkWeights, pack
-from fusion.estimators.inertial.tiles import TILE_ROWS
+from fusion.estimators.inertial.packing import NETS, VALUES, NetworkWeights
 from fusion.records import Array, Float32, Float64
 
 HIDDEN = 20
@@ -111,26 +110,6 @@ def weights() -> Weights:
 @pytest.fixture(scope="module")
 def network(weights: Weights) -> InertialNetwork:
     return make(weights)
-
-
-def test_the_outputs_are_those_of_the_layout() -> None:
-    assert [(net.name, len(net.inputs)) for net in NETS] == [
-        ("global", 69),
-        ("upper.velocity", 33), ("upper.pose", 45),
-        ("lower.velocity", 45), ("lower.pose", 63),
-        ("torso.velocity", 21), ("torso.pose", 33),
-    ]  # fmt: skip
-    assert len(TOLD_JOINTS) * 3 == 24
-    assert len(TOLD_SEGMENTS) * 6 == 66
-    assert VALUES == FEATURES + 6 + 24 + 66 + 24 + 33
-    assert [part.name for part in PARTS] == ["upper", "lower", "torso"]
-    written = sorted(
-        index
-        for net in NETS
-        for section in (net.outputs, net.variances)
-        for index in range(section.start, section.stop)
-    )
-    assert written == list(range(SECTIONS.common.start, VALUES))
 
 
 @pytest.mark.parametrize("hidden", [1, 8, HIDDEN, 128])
@@ -300,43 +279,6 @@ def test_wrong_features_and_states_are_refused_by_name(network: InertialNetwork)
         network.start(pose6d=np.full(66, np.nan))
 
 
-def test_weights_with_notes_are_taken(weights: Weights) -> None:
-    noted: dict[str, Array] = {**weights, "meta.note": np.array("of a run")}
-    assert NetworkWeights.from_arrays(noted).hidden == HIDDEN
-    assert NetworkWeights.from_arrays(noted).arrays.keys() == weights.keys()
-
-
-def without(weights: Weights, name: str) -> Weights:
-    return {key: array for key, array in weights.items() if key != name}
-
-
-def test_wrong_weights_are_refused_by_name(weights: Weights) -> None:
-    name = "lower.pose.out.bias"
-    cases: list[tuple[dict[str, Array], str]] = [
-        (dict(without(weights, name)), f"{name} is missing"),
-        ({**weights, "upper.vision.out.bias": weights[name]}, "upper.vision.out.bias is unknown"),
-        ({**weights, name: weights[name][1:]}, rf"{name} has shape \(11,\), expected \(12,\)"),
-        ({**weights, name: weights[name] * np.float32(np.nan)}, f"{name} has values that are not finite"),
-        ({**weights, name: weights[name].astype(np.int64)}, f"{name} is of int64, expected float32"),
-        ({}, "'upper.velocity.lstm.weight_hh_l0' is missing, which tells the hidden size; have none"),
-        (
-            {**weights, "upper.velocity.lstm.weight_hh_l0": np.zeros((4, 3), dtype=np.float32)},
-            r"shape \(4, 3\), expected \(4 \* hidden, hidden\)",
-        ),
-        ({**random_weights(8), "global.in.bias": np.zeros(2)}, r"sizes 8 and 36: global.in.bias has shape \(2,\)"),
-        ({**weights, "lower.pose.cold": np.zeros(0)}, "Export them again"),
-    ]
-    for arrays, message in cases:
-        with pytest.raises(ValueError, match=message):
-            NetworkWeights.from_arrays(arrays)
-
-
-def test_many_wrong_weights_are_counted(weights: Weights) -> None:
-    other = {**random_weights(8), "upper.velocity.lstm.weight_hh_l0": weights["upper.velocity.lstm.weight_hh_l0"]}
-    with pytest.raises(ValueError, match=r"; and \d+ more\. Export"):
-        NetworkWeights.from_arrays(other)
-
-
 def test_weights_are_copied(weights: Weights) -> None:
     given_ = {name: array.copy() for name, array in weights.items()}
     network = make(given_)
@@ -392,22 +334,6 @@ def test_a_step_allocates_nothing(network: InertialNetwork) -> None:
         assert made(one_array, args) == handed_over + 1
     finally:
         _nrt_python.memsys_disable_stats()
-
-
-def test_every_weight_is_packed_once(weights: Weights) -> None:
-    packed = pack(NetworkWeights.from_arrays(weights))
-
-    def filled(rows: int, columns: int) -> int:
-        return -(-rows // TILE_ROWS) * TILE_ROWS * columns
-
-    expected = 0
-    for net in NETS:
-        hidden = HIDDEN if net.has_start else 36
-        heads = net.outputs.stop - net.outputs.start + net.variances.stop - net.variances.start
-        expected += filled(hidden, len(net.inputs)) + net.layers * filled(4 * hidden, 2 * hidden)
-        expected += filled(heads, hidden)
-    assert packed.words.nbytes == 2 * expected
-    assert len(packed.scales) == len(packed.biases)
 
 
 def test_warming_up_compiles_what_is_called() -> None:
