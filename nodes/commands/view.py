@@ -31,7 +31,7 @@ POLL_S = 0.05
 LOOK_EVERY_S = 0.2
 SWITCHES = ("ellipsoids", "centre_of_mass", "ghosts", "trails", "truth")
 ANSWERS = ("people", "smoothed", "predicted")
-PANELS = ("streams", "sources", "angles")
+PANELS = ("streams", "sources", "angles", "guide")
 DONE, FAILED = 0, 1
 
 

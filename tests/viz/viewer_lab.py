@@ -13,6 +13,7 @@ from fusion.body.mass import MASS_TABLES, centre_of_mass
 from fusion.maths.camera import project
 from fusion.records import (
     Float64,
+    Guide,
     Health,
     Image,
     InertialState,
@@ -147,6 +148,23 @@ def inertial(time_s: float, sensors: tuple[str, ...], disturbed: bool = True) ->
         heading_sigma_rad=np.full(count, math.radians(3.2), np.float32),
         mounting_error_rad=off,
         mounting_sigma_rad=np.full(count, math.radians(2.0), np.float32),
+    )
+
+
+def guide(time_s: float) -> Guide:
+    """A T-pose is asked for; the pelvis is still, an arm moves, the head is silent."""
+    return Guide(
+        measured_ns=round(time_s * NS),
+        received_ns=round(time_s * NS),
+        step="t_pose",
+        number=2,
+        steps=4,
+        instruction="Raise the arms",
+        message="left_forearm moves",
+        progress=0.25,
+        sensors=("pelvis", "left_forearm", "head"),
+        activity=np.array([0.5, 7.0, math.nan]),
+        quality_rad=np.full(3, math.nan),
     )
 
 

@@ -11,7 +11,7 @@ ANSWERS: tuple[str, ...] = get_args(Answer)
 
 SWITCHES: tuple[str, ...] = ("ghosts", "ellipsoids", "reprojection", "centre_of_mass", "trails", "truth")
 """Fields of ``ViewOptions`` that are on or off."""
-PanelName = Literal["streams", "sources", "angles"]
+PanelName = Literal["streams", "sources", "angles", "guide"]
 """What lies open below the scene."""
 
 

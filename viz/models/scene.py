@@ -16,6 +16,7 @@ import numpy as np
 
 from fusion.body.skeleton import SEGMENTS
 from fusion.records import (
+    Guide,
     Health,
     Image,
     InertialState,
@@ -32,6 +33,7 @@ from fusion.rig import RadarMount, Rig
 from viz.models import colours, skeleton
 from viz.models.angles import AnglesDrawing, AnglesModel, AnglesParams
 from viz.models.fixtures import Fixtures, fixtures
+from viz.models.guide import GuideModel, GuideView
 from viz.models.health import HealthModel, HealthParams, Row, Understated
 from viz.models.honesty import HonestyModel, HonestyParams, SourceRow
 from viz.models.inertial import InertialModel, InertialParams, SensorRow
@@ -137,6 +139,7 @@ class SceneModel:
         self.health_model = HealthModel(self.params.health)
         self.honesty_model = HonestyModel(self.params.honesty)
         self.inertial_model = InertialModel(self.params.inertial)
+        self.guide_model = GuideModel()
         self.latency_model = LatencyModel(self.params.latency)
         self._radars = {radar.name: radar for radar in self.rig.radars}
 
@@ -158,6 +161,8 @@ class SceneModel:
             self.honesty_model.add(topic, record, published_ns)
         elif isinstance(record, InertialState):
             self.inertial_model.add(topic, record, published_ns)
+        elif isinstance(record, Guide):
+            self.guide_model.add(record, published_ns)
         elif isinstance(record, People):
             self._add_people(topic, record, published_ns, cause_published_ns)
         else:
@@ -226,6 +231,10 @@ class SceneModel:
     def inertial(self, now_ns: int) -> tuple[SensorRow, ...]:
         """The table of how the inertial sensors are and how they sit."""
         return self.inertial_model.rows(now_ns)
+
+    def guide(self, now_ns: int) -> GuideView | None:
+        """The panel of a guided calibration; None while there is none."""
+        return self.guide_model.view(now_ns)
 
     def status(self, now_ns: int, answer: str = ANSWERS[0]) -> Status:
         """The status bar, when the people of an answer are drawn."""

@@ -16,6 +16,7 @@ from viz.models.options import ANSWERS, PanelName, ViewOptions
 from viz.models.scene import SceneModel, Status
 from viz.widgets import style
 from viz.widgets.angles import AnglesPanel
+from viz.widgets.guide import GuidePanel
 from viz.widgets.panels import PanelGrid
 from viz.widgets.scene3d import SceneView
 from viz.widgets.table import HealthTable, SourcesPanel
@@ -23,6 +24,7 @@ from viz.widgets.table import HealthTable, SourcesPanel
 DRAIN_BUDGET_S = 0.05
 TABLE_PERIOD_S = 0.25
 ANGLES_PERIOD_S = 0.1
+GUIDE_PERIOD_S = 0.1
 DEFAULT_SIZE = (1280, 800)
 SCENE_SHARE, PANELS_SHARE = 58, 42
 UPPER_SHARE, TABLE_SHARE = 72, 28
@@ -31,6 +33,7 @@ PANELS: dict[PanelName, tuple[str, str, str]] = {
     "streams": ("Streams", "S", "How often, how late and how much was lost"),
     "sources": ("Sources", "D", "How the errors of each source compare with its claims, and how inertial sensors sit"),
     "angles": ("Angles", "A", "Clinical joint angles of the last ten seconds"),
+    "guide": ("Calibration", "C", "What the wearer of inertial sensors should do"),
 }
 """Panels below the scene: title, key, what it is for."""
 _ANSWER_TEXTS = (
@@ -77,7 +80,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
         self._due_s = self._last_s = time.perf_counter()
         self._fps = 0.0
         self.scene, self.panels, self.table = SceneView(model.fixtures(), no_gl), PanelGrid(), HealthTable()
-        self.sources, self.angles = SourcesPanel(), AnglesPanel()
+        self.sources, self.angles, self.guide = SourcesPanel(), AnglesPanel(), GuidePanel()
         self._lay_out()
         self.open_panel(panel)
         self._add_toolbar()
@@ -127,7 +130,17 @@ class ViewerWindow(QtWidgets.QMainWindow):
             self.sources.draw(self.model.honesty(now_ns), self.model.inertial(now_ns))
         if self.tabs.currentWidget() is self.angles and self._due("angles", ANGLES_PERIOD_S):
             self.angles.draw(self.model.angles(self.options.answer, self.angles.options))
+        self._draw_guide(now_ns)
         self.frames_drawn += 1
+
+    def _draw_guide(self, now_ns: int) -> None:
+        """The panel of a guided calibration, which comes to the front with the first guide."""
+        index = list(PANELS).index("guide")
+        view = self.model.guide(now_ns)
+        if view is not None and not self.tabs.isTabVisible(index):
+            self.open_panel("guide")
+        if self.tabs.currentWidget() is self.guide and self._due("guide", GUIDE_PERIOD_S):
+            self.guide.draw(view)
 
     def _due(self, panel: PanelName, period_s: float) -> bool:
         """Whether a panel was drawn long ago; then it counts as drawn now."""
@@ -156,7 +169,9 @@ class ViewerWindow(QtWidgets.QMainWindow):
 
     def open_panel(self, name: PanelName) -> None:
         """Bring one of ``PANELS`` to the front."""
-        self.tabs.setCurrentIndex(list(PANELS).index(name))
+        index = list(PANELS).index(name)
+        self.tabs.setTabVisible(index, True)
+        self.tabs.setCurrentIndex(index)
         self._drawn_s[name] = -math.inf
 
     def _draw_status(self) -> None:
@@ -196,12 +211,14 @@ class ViewerWindow(QtWidgets.QMainWindow):
             "streams": self.table,
             "sources": self.sources,
             "angles": self.angles,
+            "guide": self.guide,
         }
         for index, (name, (title, key, tip)) in enumerate(PANELS.items()):
             self.tabs.addTab(widgets[name], title)
             self.tabs.setTabToolTip(index, f"{tip} ({key})")
             shortcut = QtGui.QShortcut(QtGui.QKeySequence(key), self)
             shortcut.activated.connect(partial(self.open_panel, name))
+        self.tabs.setTabVisible(list(PANELS).index("guide"), False)
         self.warning = QtWidgets.QLabel()
         self.warning.setObjectName("warning")
         self.warning.setVisible(False)

@@ -113,6 +113,19 @@ def test_the_panels_show_the_curves_the_numbers_and_the_source_that_is_wrong(
     assert found["figures"] == "cam2 errs 3.1 times more than it claims  ·  births 1"
 
 
+def test_a_guided_calibration_comes_to_the_front_once(display_environment: dict[str, str], tmp_path: Path) -> None:
+    environment = {**display_environment, "QT_QPA_PLATFORM": "offscreen"}
+    found = run("guide", environment, tmp_path / "window.png")
+    assert found["before"] == [False, "Streams"]
+    assert found["after"]
+    assert found["stays"] == "Streams"  # who has looked away is not called back
+    assert (found["title"], found["instruction"]) == ("2 of 4: T-pose", "Raise the arms")
+    assert found["message"] == "left_forearm moves"
+    assert found["progress"] == pytest.approx(0.25)
+    assert found["painted"] == [True, True]
+    assert not found["silent"]
+
+
 def test_without_opengl_the_window_says_so_and_shows_the_rest(
     display_environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -24,9 +24,11 @@ from viz.models.feed import Arrival
 from viz.models.options import ViewOptions
 from viz.models.scene import SceneModel
 from viz.models.skeleton import MASS_RING_M
+from viz.widgets import style
 from viz.widgets.angles import across, down
+from viz.widgets.guide import NAME_PX, ROW_PX
 from viz.widgets.jpeg import decode_jpeg, image_pixels
-from viz.widgets.window import ViewerWindow, open_application
+from viz.widgets.window import PANELS, ViewerWindow, open_application
 
 SIZE = (1280, 800)
 INFERRED = ("left_hand", "left_forearm")
@@ -289,6 +291,36 @@ def panels(path: str) -> dict[str, object]:
     }
 
 
+def guide(path: str) -> dict[str, object]:
+    """The panel of a guided calibration comes with the first guide; its words and the colours of its bars."""
+    window, feed = opened(no_gl="not wanted here")
+    index = list(PANELS).index("guide")
+    before = [window.tabs.isTabVisible(index), window.tabs.tabText(window.tabs.currentIndex())]
+    feed.waiting.append(Arrival("guide/guide", lab.guide(feed.time_s), feed.now_ns(), 0))
+    window._drawn_s["guide"] = -math.inf
+    advance(window, feed)
+    panel = window.guide
+    QtCore.QCoreApplication.processEvents()
+    picture = picture_of(window, path)
+    corner = panel.bars.mapTo(window, QtCore.QPoint(0, 0))
+    middles = [np.array([corner.x() + NAME_PX + 4, corner.y() + row * ROW_PX + ROW_PX // 2]) for row in range(3)]
+    colours_rgb = [QtGui.QColor(name).getRgbF()[:3] for name in (style.FINE, style.WARNING)]
+    window.open_panel("streams")
+    feed.waiting.append(Arrival("guide/guide", lab.guide(feed.time_s), feed.now_ns(), 0))
+    advance(window, feed)
+    return {
+        "before": before,
+        "after": window.tabs.isTabVisible(index),
+        "stays": window.tabs.tabText(window.tabs.currentIndex()),
+        "title": panel.title.text(),
+        "instruction": panel.instruction.text(),
+        "message": panel.message.text(),
+        "progress": panel.progress.value() / panel.progress.maximum(),
+        "painted": [near(picture, middles[row], colours_rgb[row], 1) for row in range(2)],
+        "silent": any(near(picture, middles[2], rgb, 1) for rgb in colours_rgb),
+    }
+
+
 def switches(path: str) -> dict[str, object]:
     """Pixels of the whole window with the switches off and on; what pause and record do."""
     window, feed = opened(options=ViewOptions(reprojection=False), feed=MadeUpFeed(("people", "smoothed")))
@@ -355,6 +387,6 @@ def references(_path: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     application = open_application()
-    tasks = (content, answers, centre_of_mass, panels, switches, without_gl, references)
+    tasks = (content, answers, centre_of_mass, panels, guide, switches, without_gl, references)
     task = {task.__name__: task for task in tasks}[sys.argv[1]]
     print(json.dumps(task(sys.argv[2])), flush=True)
