@@ -82,7 +82,7 @@ class Merger:
         self.params = params
         self.counts = MergeCounts()
         self._channels = [_Channel() for _ in range(params.sensors)]
-        self._next_ns = 0.0
+        self._next_ns = 0
         """When the next row is; 0 before the first."""
         self._last_ns = 0
 
@@ -138,8 +138,8 @@ class Merger:
         while self._aligned(period_ns, same_ns):
             if not self._ready(now_ns, same_ns):
                 break
-            time_ns = max(round(self._next_ns), self._last_ns + 1)
-            readings = tuple(self._at(channel, time_ns, same_ns) for channel in self._channels)
+            time_ns = max(self._next_ns, self._last_ns + 1)
+            readings = tuple(self._at(channel, time_ns, period_ns, same_ns) for channel in self._channels)
             if any(reading is not None for reading in readings):
                 rows.append(Row(time_ns, readings))
                 self._last_ns = time_ns
@@ -147,7 +147,7 @@ class Merger:
                     reading is None and channel.heard_ns is not None
                     for reading, channel in zip(readings, self._channels, strict=True)
                 )
-            self._next_ns += period_ns + self.params.follow * self._error(now_ns, period_ns)
+            self._next_ns += max(1, round(period_ns + self.params.follow * self._error(period_ns)))
             self._forget(same_ns)
         return rows
 
@@ -163,7 +163,7 @@ class Merger:
         first = min(waiting)
         if not self._next_ns or first > self._next_ns + 1.5 * period_ns:
             # At the start no row stands before the first sample; after a gap rows stand on samples again.
-            self._next_ns = float(first)
+            self._next_ns = first
         return True
 
     def _ready(self, now_ns: int, same_ns: float) -> bool:
@@ -175,17 +175,17 @@ class Merger:
             if self.heard(number, now_ns)
         )
 
-    def _error(self, now_ns: int, period_ns: float) -> float:
+    def _error(self, period_ns: float) -> float:
         """How much later than the present row the nearest sample of the first sensor that has one is, ns."""
         for channel in self._channels:
             place = bisect_left(channel.times, self._next_ns)
             near = [time - self._next_ns for time in channel.times[max(place - 1, 0) : place + 1]]
-            best = min(near, key=abs, default=period_ns)
+            best = float(min(near, key=abs, default=period_ns))
             if abs(best) <= 0.5 * period_ns:
                 return best
         return 0.0
 
-    def _at(self, channel: _Channel, time_ns: int, same_ns: float) -> Reading | None:
+    def _at(self, channel: _Channel, time_ns: int, period_ns: float, same_ns: float) -> Reading | None:
         """A sensor's reading at a time."""
         times, readings = channel.times, channel.readings
         after = bisect_left(times, time_ns)
@@ -195,7 +195,7 @@ class Merger:
         if not 0 < after < len(times):
             return None
         apart = times[after] - times[after - 1]
-        if not channel.period_ns or apart > self.params.join_periods * channel.period_ns:
+        if apart > self.params.join_periods * (channel.period_ns or period_ns):
             return None
         share = (time_ns - times[after - 1]) / apart
         return tuple(a + share * (b - a) for a, b in zip(readings[after - 1], readings[after], strict=True))

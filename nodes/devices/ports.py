@@ -161,7 +161,7 @@ class UdpSource:
     def read(self) -> list[Chunk]:
         """Datagrams that have come."""
         chunks: list[Chunk] = []
-        while len(chunks) < MOST_DATAGRAMS:
+        for _ in range(MOST_DATAGRAMS):
             try:
                 data, address = self._socket.recvfrom(DATAGRAM_BYTES)
             except BlockingIOError:
@@ -176,8 +176,9 @@ class UdpSource:
 
     def discard(self) -> None:
         """Drop what has come."""
-        while self.read():
-            continue
+        for _ in range(RECEIVE_BUFFER_BYTES // DATAGRAM_BYTES):
+            if not self.read():
+                return
 
     def close(self) -> None:
         """Close the socket."""
