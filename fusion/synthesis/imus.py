@@ -118,7 +118,7 @@ class VirtualImus:
         force, rate = ideal.specific_force_m_s2.copy(), ideal.angular_rate_rad_s.copy()
         field = np.full_like(force, np.nan)
         if self.params.magnetometer:
-            field = quaternion.rotate(quaternion.conjugate(ideal.q_world_from_sensor), MAGNETIC_FIELD_UT)
+            field = quaternion.rotate(quaternion.conjugate(ideal.q_world_from_sensor), self._world_field(times))
         for sensor in range(len(self.params.sites)):
             self._disturb(sensor, first, times, force[:, sensor], rate[:, sensor], field[:, sensor])
         stamps = times * (1.0 + self.params.clock_skew) + self.params.clock_offset_s
@@ -139,6 +139,12 @@ class VirtualImus:
             )
             result.append((newest, record))
         return result
+
+    def _world_field(self, times: Float64) -> Float64:
+        """The earth's field and that of iron nearby, [T, 1, 3] in uT."""
+        begin_s, end_s = self.params.iron_s
+        near = (times >= begin_s) & (times < end_s)
+        return np.asarray(MAGNETIC_FIELD_UT + near[:, None, None] * np.array(self.params.iron_ut))
 
     def _disturb(self, sensor: int, first: int, times: Float64, force: Float64, rate: Float64, field: Float64) -> None:
         """Add one sensor's errors, in place: bias, white noise, missing samples."""

@@ -146,6 +146,10 @@ class InertialParams:
     """Share of a sensor's samples that are missing."""
     magnetometer: bool = False
     magnetic_noise_ut: float = 0.5
+    iron_ut: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """World field of iron, on top of the earth's while the wearer is near it."""
+    iron_s: tuple[float, float] = (0.0, 0.0)
+    """From when to when after the start that is."""
     latency_s: float = 0.006
     jitter_s: float = 0.001
     clock_offset_s: float = 0.0
@@ -158,6 +162,8 @@ class InertialParams:
         _require(self, 1, 1000, "samples_per_record")
         _require(self, 0.0, 100.0, "specific_force_noise_m_s2", "angular_rate_noise_rad_s", "magnetic_noise_ut")
         _require(self, 0.0, 10.0, "specific_force_bias_m_s2", "angular_rate_bias_rad_s")
+        _require(self, -1000.0, 1000.0, "iron_ut")
+        _require(self, 0.0, 86_400.0, "iron_s")
         _require(self, 0.0, 10.0, "specific_force_walk", "angular_rate_walk")
         _require(self, 0.0, math.pi, "mounting_error_rad")
         _require(self, 0.0, 1.0, "lever_error_m", "drop_share")

@@ -302,6 +302,20 @@ def test_records_carry_batches_and_sensor_clocks(wearer: Wearer) -> None:
     assert 44.0 < field.mean() < 51.0
 
 
+def test_iron_bends_the_field_for_its_time(wearer: Wearer) -> None:
+    plain = replace(STILL_IMUS, magnetometer=True, magnetic_noise_ut=0.0)
+    beside = replace(plain, iron_ut=(0.0, 20.0, 0.0), iron_s=(1.0, 2.0))
+    seconds = np.arange(150 * plain.samples_per_record) / plain.rate_hz
+    without, bent = (
+        np.concatenate([r.magnetic_field_ut for _, r in VirtualImus("imus", params, wearer, SEED).records(0, 150, 0)])
+        for params in (plain, beside)
+    )
+    added = np.linalg.norm(bent.astype(np.float64) - without, axis=2)
+    near = (seconds >= 1.0) & (seconds < 2.0)
+    np.testing.assert_allclose(added[near], 20.0, rtol=1e-5)
+    assert not added[~near].any()
+
+
 def test_inertial_records_do_not_depend_on_what_else_was_made(wearer: Wearer) -> None:
     params = InertialParams()
     in_order = VirtualImus("imus", params, wearer, SEED).records(0, 300, 0)[250][1]
