@@ -248,7 +248,8 @@ def _print(report: dict[str, Any]) -> None:
         print(f"{kind:16} {row['mb_s']:7.1f} MB/s {row['us_a_sample']:7.1f} µs a sample")
     for row in report.get("node", []):
         print(
-            f"{row['sensors']:3} x {row['rate_hz']:3.0f} Hz {row['driver']:10} {100 * row['core_share']:5.1f} % of a core,",
+            f"{row['sensors']:3} x {row['rate_hz']:3.0f} Hz {row['driver']:10}",
+            f"{100 * row['core_share']:5.1f} % of a core,",
             f"{row['rows_hz']:.1f} rows/s, {100 * row['present_share']:.2f} % present, lost {row['lost']:.0f},",
             f"latency median {row['latency_median_ms']:.1f}, p95 {row['latency_p95_ms']:.1f} ms",
         )

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 NS_PER_S = 1_000_000_000
 _STEPS = 32
 _LEAST_STEPS = 4
+_LEARN_EVERY = 8
 
 Reading = tuple[float, ...]
 """Specific force, rate, field: nine numbers, NaN where there is no field."""
@@ -70,6 +71,8 @@ class _Channel:
     readings: list[Reading] = field(default_factory=list)
     steps: deque[int] = field(default_factory=lambda: deque(maxlen=_STEPS))
     """Latest times between samples, as they came."""
+    put: int = 0
+    """How many steps there have been."""
     period_ns: float = 0.0
     heard_ns: int | None = None
     """Session clock of the last arrival."""
@@ -212,7 +215,8 @@ def _learn_period(channel: _Channel, step_ns: int) -> None:
     """Follow the time between samples: the mean of those near the median, so that gaps and leaps do not count."""
     steps = channel.steps
     steps.append(step_ns)
-    if len(steps) < _LEAST_STEPS:
+    channel.put += 1
+    if len(steps) < _LEAST_STEPS or (len(steps) == _STEPS and channel.put % _LEARN_EVERY):
         return
     middle = sorted(steps)[len(steps) // 2]
     near = [step for step in steps if 0.6 * middle <= step <= 1.4 * middle]
