@@ -29,6 +29,7 @@ from calibration.inertial.attitude import (
 from calibration.inertial.poses import kind_of
 from calibration.inertial.recording import Recording
 from calibration.inertial.steps import Walk
+from calibration.inertial.stillness import angle_between, up_in_sensor
 from fusion.maths import quaternion
 from fusion.records import Float64
 
@@ -37,6 +38,8 @@ SWING_SIGMA_RAD = math.radians(4.0)
 _SWING_RATIO = 2.5
 """A swing's main axis moves so many times more than the one across it, else it tells nothing."""
 _LEFT_RAD = math.pi / 2
+_ALIKE_RAD = math.radians(25.0)
+"""Up at both ends of a walk, in the sensor's frame: beyond, it was not held alike."""
 _SLOW_HZ = 1.6
 """Above it a walk's sway has no side: once a stride is about 0.9 Hz, once a step twice that."""
 _SIDE_CORRELATION = 0.35
@@ -58,7 +61,8 @@ class WalkSigns:
     """What a walk shows of M sensors."""
 
     way_m: Float64
-    """[M, 3] own world."""
+    """[M, 3] own world; NaN of a sensor that is not held alike at both ends (an arm that has come down), as its own
+    way would pass for the wearer's."""
     heading_rad: Float64
     """[M] of the walk's direction, own world."""
     facing_rad: Float64
@@ -105,6 +109,8 @@ def walk_signs(recording: Recording, found: Attitude, walk: Walk, facing: Float6
     """
     begin, end = walk.before.part.stop - 1, walk.after.part.start
     way = displacement_m(recording, found, begin, end)
+    held = angle_between(*(up_in_sensor(recording, hold.part) for hold in (walk.before, walk.after)))
+    way[held > _ALIKE_RAD] = np.nan
     heading = np.arctan2(way[:, 1], way[:, 0])
     ends = [facing[found.holds.index(hold)] for hold in (walk.before, walk.after)]
     rates = world_rates(recording, found, begin, end)
@@ -125,6 +131,8 @@ def walk_signs(recording: Recording, found: Attitude, walk: Walk, facing: Float6
 
 def _swing_heading(level_rates: Float64, near_rad: float) -> float:
     """Heading across the main axis of rates [T, 2] about level axes, the one of both that is nearer to a heading."""
+    if not math.isfinite(near_rad):
+        return math.nan
     values, vectors = np.linalg.eigh(level_rates.T @ level_rates)
     if values[1] < _SWING_RATIO**2 * max(values[0], 1e-12):
         return math.nan
@@ -136,6 +144,8 @@ def _swing_heading(level_rates: Float64, near_rad: float) -> float:
 def walk_estimates(signs: WalkSigns, sensor: int, segment: str, least_sigma_rad: float) -> list[Estimate]:
     """A sensor's headings at the first hold by a walk."""
     way = signs.way_m[sensor]
+    if not np.isfinite(way).all():
+        return []
     climb = math.atan2(abs(way[2]), math.hypot(way[0], way[1]))
     facing = float(signs.facing_rad)
     found = [

@@ -44,6 +44,9 @@ class CalibrationParams:
     """A sensor that stands so otherwise in a later hold than others has slipped."""
     longest_gap_s: float = 0.5
     """Most that may be missing of a sensor between the first hold and the last."""
+    pose_rad: float = math.radians(3.0)
+    """How far a wearer's pose is taken to be from the one that was asked for: nothing measures it, it is part of every
+    quality."""
     least_sigma_rad: float = math.radians(2.0)
     """No pose is held and no line is walked better."""
     still: StillParams = field(default_factory=StillParams)
@@ -73,8 +76,8 @@ class SensorCalibration:
     """Heading of the sensor's own world at the first hold against the wearer's forward; NaN where it is assumed."""
     heading: Heading
     quality_rad: float
-    """How far estimates that should agree differ; one that stands alone counts with its own uncertainty. It does not
-    know how far the wearer's pose was from the one that was asked for."""
+    """How far estimates that should agree differ; one that stands alone counts with its own uncertainty. How far the
+    pose was from the one that was asked for is not measured: ``CalibrationParams.pose_rad`` stands for it."""
     inclination_rad: float
     """Its part from gravity,"""
     forward_rad: float

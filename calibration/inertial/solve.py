@@ -105,7 +105,7 @@ class _Solver:
         for walk in stretches.walks:
             signs = walk_signs(recording, self.found, walk, self.facing)
             self.findings += self._walk_findings(signs)
-            if np.median(np.hypot(signs.way_m[:, 0], signs.way_m[:, 1])) >= params.walk_m:
+            if _way_m(signs) >= params.walk_m:
                 self.walks.append(signs)
 
     def run(self) -> InertialCalibration:
@@ -136,7 +136,7 @@ class _Solver:
         q = wahba(directions)
         inclination = self._inclination(ups, q, k)
         forward = _spread(estimates, self.p.least_sigma_rad)
-        quality = math.hypot(inclination, forward if math.isfinite(forward) else 0.0)
+        quality = math.hypot(inclination, forward if math.isfinite(forward) else 0.0, self.p.pose_rad)
         findings += self._sensor_findings(segment, ups, q, estimates, quality)
         sensor = SensorCalibration(
             segment=segment,
@@ -244,8 +244,7 @@ class _Solver:
 
     def _walk_findings(self, signs: WalkSigns) -> list[Finding]:
         p = self.p
-        level = np.hypot(signs.way_m[:, 0], signs.way_m[:, 1])
-        way = float(np.median(level))
+        way = _way_m(signs)
         if way < p.walk_m:
             text = f"walk: {way:.2f} m, at least {p.walk_m:g} m are needed; take three or four steps straight ahead"
             return [Finding("short_walk", (), text)]
@@ -307,6 +306,13 @@ class _Solver:
         if not {"n_pose", "t_pose"} <= set(first):
             return None
         return [float(angle) for angle in angle_between(first["n_pose"], first["t_pose"])]
+
+
+def _way_m(signs: WalkSigns) -> float:
+    """How far the wearer has come; 0 where no sensor tells."""
+    level = np.hypot(signs.way_m[:, 0], signs.way_m[:, 1])
+    told = level[np.isfinite(level)]
+    return float(np.median(told)) if len(told) else 0.0
 
 
 def wahba(directions: Sequence[_Direction]) -> Float64:

@@ -31,6 +31,7 @@ class GuidePanel(QtWidgets.QWidget):
             label.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         self.progress.setRange(0, _STEPS)
         self.progress.setTextVisible(False)
+        self.progress.setStyleSheet(f"QProgressBar::chunk {{ background: {style.ACCENT}; }}")
         column = QtWidgets.QVBoxLayout()
         for widget in (self.title, self.instruction, self.progress, self.message):
             column.addWidget(widget)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from calibration.inertial.poses import Step
 from calibration.inertial.practice import Practice, PracticeParams, exchanged, practise
 from calibration.inertial.recording import NS_PER_S, gather
-from calibration.inertial.result import InertialCalibration, from_values, to_values
+from calibration.inertial.result import CalibrationParams, InertialCalibration, from_values, to_values
 from calibration.inertial.solve import _Direction as Direction
 from calibration.inertial.solve import calibrate, wahba
 from calibration.inertial.steps import Interval
@@ -309,3 +309,17 @@ def test_the_way_from_n_to_t_alone_holds_both_poses() -> None:
     found = calibrate(gather(played.records), [Interval("n_to_t", begin_ns, end_ns)])
     assert found.steps == ("n_pose", "t_pose")
     assert max(error for name, error in errors_deg(played, found).items() if name in ARMS) < 12.0
+
+
+def test_an_arm_that_comes_down_before_the_walk_is_not_taken_for_the_wearer_s_way() -> None:
+    poses: tuple[Step, ...] = ("t_pose",)
+    played = practice(3, replace(WHOLE, poses=poses))
+    found = solved(played)
+    assert found.accepted, [finding.message for finding in found.refusals]
+    assert {s.segment for s in found.sensors if s.heading == "assumed"} == set(ARMS)
+    assert max(error for name, error in errors_deg(played, found).items() if name not in ARMS) < 10.0
+
+
+def test_no_quality_is_better_than_a_pose_can_be_held() -> None:
+    for params in (WHOLE, EXACT):
+        assert min(sensor.quality_rad for sensor in solved(practice(3, params)).sensors) > CalibrationParams().pose_rad
