@@ -16,6 +16,9 @@ BROAD gives it. Without a magnetometer (6D) the heading is free: its mean error 
   0.004, every sample a report. The package, whose gyroscope is half a period ahead of its accelerometer, gives the
   orientation that is so much later than the samples' middle: half a period is the like for like.
 * ``minus_package``: RMSE of that less the package's (batch).
+* ``north``: of our 9D headings in movement, ten a second: root mean square ``rms_deg`` about their mean, the time over
+  which they are correlated (integral of the autocorrelation up to where it falls below 0.05) and the share of reports
+  that called the field disturbed.
 """
 
 from __future__ import annotations
@@ -32,12 +35,14 @@ from vqf import VQF
 
 from fusion.estimators.inertial.orientation import OrientationFilter, OrientationParams
 from fusion.maths import quaternion
+from fusion.pose_metrics import heading_excess_rad
 from fusion.records import Bool, Float64, Int64
 from nodes.commands.arguments import print_json
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TRIALS = ("01_undisturbed_slow_rotation_A", "16_undisturbed_fast_translation_B", "29_disturbed_stationary_magnet_B")
 LAG_4MS_S = 0.004
+_UNCORRELATED = 0.05
 _EAST_FROM_NORTH = quaternion.from_rotvec(np.array([0.0, 0.0, 0.5 * np.pi]))
 """Our world has x to the north, BROAD's to the east."""
 
@@ -134,8 +139,8 @@ def ours(trial: BroadTrial, magnetometer: bool, lag_s: float) -> Float64:
 
 
 def trial_scores(trial: BroadTrial) -> dict[str, Any]:
-    """All figures of a trial, by ``6D`` and ``9D``."""
-    result: dict[str, Any] = {}
+    """All figures of a trial: ``6D``, ``9D`` and ``north``."""
+    result: dict[str, Any] = {"north": north_figures(trial)}
     for name, magnetometer in (("6D", False), ("9D", True)):
         lags_s = {"lag_0": 0.0, "lag_half_period": 0.5 * trial.period_s, "lag_4ms": LAG_4MS_S}
         estimates = {
@@ -150,6 +155,28 @@ def trial_scores(trial: BroadTrial) -> dict[str, Any]:
             "minus_package": {lag: {key: errors[lag][key] - package[key] for key in package} for lag in lags_s},
         }
     return result
+
+
+def north_figures(trial: BroadTrial) -> dict[str, float]:
+    """How a heading errs that the magnetic field holds; see the module."""
+    estimator = OrientationFilter(1, OrientationParams(magnetometer=True, stamp_lag_s=LAG_4MS_S))
+    arrays = (trial.force[:, None], trial.rates[:, None], trial.magnetic[:, None])
+    told = [stretch.orientations for stretch in estimator.stretches(trial.times_ns, *arrays)]
+    settled = [orientations for orientations in told if orientations is not None and orientations.settled.all()]
+    rows = np.searchsorted(trial.times_ns, [orientations.time_ns for orientations in settled])
+    q = np.array([orientations.q_world_from_sensor[0] for orientations in settled])
+    heading = np.where(trial.movement[rows], heading_excess_rad(q, trial.q_true[rows]), np.nan)
+    mean = np.arctan2(np.nanmean(np.sin(heading)), np.nanmean(np.cos(heading)))
+    away = np.arctan2(np.sin(heading - mean), np.cos(heading - mean))
+    variance = float(np.nanmean(away**2))
+    interval_s = estimator.params.report_s
+    correlation = [float(np.nanmean(away[lag:] * away[:-lag])) / variance for lag in range(1, len(away) // 4)]
+    positive = next((lag for lag, rho in enumerate(correlation) if rho < _UNCORRELATED), len(correlation))
+    return {
+        "rms_deg": float(np.degrees(np.sqrt(variance))),
+        "correlation_s": interval_s * (0.5 + sum(correlation[:positive])),
+        "disturbed_share": float(np.mean([orientations.magnetic_disturbed[0] for orientations in settled])),
+    }
 
 
 def broad_scores(folder: Path) -> dict[str, Any]:
@@ -177,8 +204,9 @@ def main() -> int:
         return 0
     print("RMSE in movement, deg: total / heading / inclination")
     for name, kinds in scores.items():
-        for kind, rows in kinds.items():
-            for row, errors in rows.items():
+        print(f"{name:34} north " + "  ".join(f"{key} {value:.2f}" for key, value in kinds["north"].items()))
+        for kind in ("6D", "9D"):
+            for row, errors in kinds[kind].items():
                 if row != "minus_package":
                     print(f"{name:34} {kind} {row:15} " + " / ".join(f"{value:5.2f}" for value in errors.values()))
     return 0

@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.imu_broad import TRIALS, BroadTrial, ours, package_batch, package_steps, read_trial, rmse_deg
+from benchmarks.imu_broad import (
+    TRIALS,
+    BroadTrial,
+    north_figures,
+    ours,
+    package_batch,
+    package_steps,
+    read_trial,
+    rmse_deg,
+)
+from fusion.estimators.inertial.orientation import ErrorModel
 from fusion.maths import quaternion
 from fusion.records import Float64
 
@@ -77,3 +87,10 @@ def test_the_package_is_the_same_in_steps(trial: BroadTrial) -> None:
     )  # fmt: skip
     for magnetometer in (False, True):
         np.testing.assert_allclose(package_steps(short, magnetometer), package_batch(short, magnetometer), atol=1e-12)
+
+
+def test_a_heading_that_the_field_holds_errs_no_more_than_is_claimed(trial: BroadTrial) -> None:
+    figures, claimed = north_figures(trial), ErrorModel()
+    assert figures["rms_deg"] < np.degrees(claimed.north_rad)
+    assert figures["correlation_s"] < 1.5 * claimed.north_correlation_s
+    assert 0.0 < figures["disturbed_share"] < 0.5  # at the start it does not know the field
