@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _print("cameras", listed, "none found" if args.probe or LISTS_CAMERAS else "try --probe")
     _print("serial ports", ports, remark or "none found")
+    if ports:
+        print("which sensor is on one: kinefuse devices probe PORT")
     return 0
 
 

@@ -117,6 +117,22 @@ def _import_fault(name: str) -> str | None:
     return None
 
 
+def check_serial_ports() -> list[Finding]:
+    """Whether this user may use the serial ports that are there; sensors on cables and radars need one."""
+    from nodes.commands.devices import serial_ports
+
+    ports, remark = serial_ports()
+    if remark:
+        return []  # Said by the extra already.
+    name = "serial ports"
+    denied = [str(port["port"]) for port in ports if not port["readable"]]
+    if denied:
+        remedy = "add yourself to their group and log in again: sudo usermod -a -G dialout $USER (uucp on Arch)"
+        return [Finding(name, "missing", f"you may not use {', '.join(denied)}", remedy)]
+    found = ", ".join(str(port["port"]) for port in ports) or "none plugged in"
+    return [Finding(name, "ok", found)]
+
+
 def check_gl() -> list[Finding]:
     """Whether a window could draw in 3D; tried in another process, for a wrong driver can abort it."""
     if _import_fault("PySide6") is not None:
@@ -207,6 +223,7 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     check_python,
     check_core,
     check_extras,
+    check_serial_ports,
     check_gl,
     check_models,
     check_folders,

@@ -18,7 +18,7 @@ import yaml
 
 from fusion.records import InertialSamples
 from nodes.cli import main
-from nodes.commands import devices
+from nodes.commands import devices, doctor
 from nodes.devices import probe
 from nodes.devices.fake import FakeBody, FakeParams, graph_line, parse_faults
 from nodes.errors import RequestError
@@ -170,3 +170,12 @@ def test_the_list_of_devices_is_as_before(capsys: pytest.CaptureFixture[str]) ->
     args = parser.parse_args(["devices", "--json"])
     assert args.run(args) == 0
     assert {"cameras", "serial_ports", "remark"} <= json.loads(capsys.readouterr().out).keys()
+
+
+@pytest.mark.parametrize(("readable", "state"), [(True, "ok"), (False, "missing")])
+def test_the_doctor_looks_at_serial_ports(readable: bool, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = [{"port": "/dev/ttyUSB0", "name": "", "usb_id": None, "serial_number": None, "readable": readable}]
+    monkeypatch.setattr(devices, "serial_ports", lambda: (ports, ""))
+    (finding,) = doctor.check_serial_ports()
+    assert (finding.state, "/dev/ttyUSB0" in finding.found) == (state, True)
+    assert ("dialout" in finding.remedy) is not readable

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fusion.body.skeleton import SEGMENT_NAMES
@@ -76,6 +78,31 @@ def test_a_size_that_does_not_fit_or_no_quaternion_is_refused() -> None:
     wrong = encode(2, 0, [("head", (0.5, 0.0, 0.0, 0.0), *STILL[1:])])
     assert len(decoder.feed(wrong + encode(3, 0, [("head", *STILL)]))) == 1
     assert decoder.counts.corrupt == 2
+
+
+@pytest.mark.parametrize("degrees", [False, True])
+def test_a_real_suit_comes_back_with_the_right_unit_of_rates(data_pack: Path, degrees: bool) -> None:
+    """17 MTw of a person who stands, then moves, as their software recorded them."""
+    with np.load(data_pack / "imu" / "hipose_mtw_npose.npz") as file:
+        force, rate, field, q = (file[name][:600].astype(float) for name in ("acc", "gyr", "mag", "quat_sensor"))
+        segments = ["t8" if name == "stern" else str(name) for name in file["segment_names"]]
+    decoder = MvnDecoder()
+    samples = []
+    for k in range(len(force)):
+        trackers = [
+            (segment, tuple(q[k, m]), tuple(force[k, m]), tuple(rate[k, m]), tuple(mvn.FIELD_UNIT_UT * field[k, m]))
+            for m, segment in enumerate(segments)
+        ]
+        samples.append(decoder.feed(encode(k, 1000 * k // 60, trackers, degrees=degrees)))
+    assert decoder.rate_unit_rad_s == pytest.approx(math.pi / 180 if degrees else 1.0)
+    assert decoder.counts.corrupt == decoder.counts.lost == 0
+    last = samples[-1]
+    assert [sample.sensor for sample in last] == segments
+    assert np.allclose([sample.rate_rad_s for sample in last], rate[-1], atol=1e-5)
+    gravity = [math.hypot(*sample.specific_force_m_s2) for sample in samples[120]]  # Standing still.
+    assert gravity == pytest.approx([9.81] * 17, abs=0.3)
+    fields = [math.hypot(*sample.magnetic_ut) for sample in samples[120] if sample.magnetic_ut is not None]
+    assert 30.0 < np.median(fields) < 60.0
 
 
 def test_lost_doubled_and_late_datagrams_are_counted() -> None:
