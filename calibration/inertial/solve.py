@@ -249,6 +249,10 @@ class _Solver:
             text = f"walk: {way:.2f} m, at least {p.walk_m:g} m are needed; take three or four steps straight ahead"
             return [Finding("short_walk", (), text)]
         findings = []
+        if math.atan2(signs.way_sigma_m, way) > p.quality_rad:
+            text = f"walk: {way:.2f} m took too long for its direction to be known (to "
+            text += f"{degrees_text(math.atan2(signs.way_sigma_m, way))}, bound {degrees_text(p.quality_rad)}); "
+            findings.append(Finding("short_walk", (), text + "take three or four brisk steps straight ahead and stop"))
         if signs.turned_rad > p.turn_rad:
             text = f"walk: the wearer turned by {degrees_text(signs.turned_rad)} (bound {degrees_text(p.turn_rad)}); "
             findings.append(Finding("turned", (), text + "walk straight ahead and stop without turning"))

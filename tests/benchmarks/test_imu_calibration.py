@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import imu_calibration as bench
 from calibration.inertial.recording import NS_PER_S
+from calibration.inertial.solve import calibrate
+from calibration.inertial.steps import Interval
 from calibration.inertial.stillness import up_in_sensor
 from fusion.maths import quaternion
 
@@ -56,3 +58,12 @@ def test_a_real_n_pose_is_repeated_within_degrees(data_pack: Path) -> None:
     assert len(sensors) == 17
     assert max(values["halves_apart"] for values in sensors.values()) < 3.0
     assert max(values["gravity_against_on_board"] for values in sensors.values()) < 2.0
+
+
+def test_a_metre_in_seven_seconds_is_refused_as_a_walk(walked: bench.Worn) -> None:
+    """Real accelerations, integrated twice for so long, do not tell the direction of so little."""
+    seconds = ((0.3, 4.5, "n_pose"), (38.0, 47.0, "walk"))
+    intervals = [Interval(step, round(begin * NS_PER_S), round(end * NS_PER_S)) for begin, end, step in seconds]
+    found = calibrate(walked.recording, intervals, walked.mounts)
+    assert not found.accepted
+    assert "took too long for its direction to be known" in found.refusals[0].message
