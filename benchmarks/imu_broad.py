@@ -18,7 +18,7 @@ BROAD gives it. Without a magnetometer (6D) the heading is free: its mean error 
 * ``minus_package``: RMSE of that less the package's (batch).
 * ``north``: of our 9D headings in movement, ten a second: root mean square ``rms_deg`` about their mean, the time over
   which they are correlated (integral of the autocorrelation up to where it falls below 0.05) and the share of reports
-  that called the field disturbed.
+  in movement that called the field disturbed.
 """
 
 from __future__ import annotations
@@ -169,13 +169,14 @@ def north_figures(trial: BroadTrial) -> dict[str, float]:
     mean = np.arctan2(np.nanmean(np.sin(heading)), np.nanmean(np.cos(heading)))
     away = np.arctan2(np.sin(heading - mean), np.cos(heading - mean))
     variance = float(np.nanmean(away**2))
+    disturbed = np.array([orientations.magnetic_disturbed[0] for orientations in settled])
     interval_s = estimator.params.report_s
     correlation = [float(np.nanmean(away[lag:] * away[:-lag])) / variance for lag in range(1, len(away) // 4)]
     positive = next((lag for lag, rho in enumerate(correlation) if rho < _UNCORRELATED), len(correlation))
     return {
         "rms_deg": float(np.degrees(np.sqrt(variance))),
         "correlation_s": interval_s * (0.5 + sum(correlation[:positive])),
-        "disturbed_share": float(np.mean([orientations.magnetic_disturbed[0] for orientations in settled])),
+        "disturbed_share": float(disturbed[trial.movement[rows]].mean()),
     }
 
 

@@ -286,8 +286,10 @@ class InertialState(Record):
     """1 where the sensor does not move."""
     magnetic_used: UInt8 = array_field(np.uint8, "sensors")
     """1 where the heading is held by the magnetic field."""
+    magnetic_known: UInt8 = array_field(np.uint8, "sensors")
+    """1 where it is known how strong and how steep the room's field is: after a few seconds of movement."""
     magnetic_disturbed: UInt8 = array_field(np.uint8, "sensors")
-    """1 where the field is not the room's, or not yet known to be; 0 where it is not used."""
+    """1 where the field is known and is now another."""
     settled: UInt8 = array_field(np.uint8, "sensors")
     """1 where the inclination may be used."""
     heading_rad: Float32 = array_field(np.float32, "sensors")

@@ -89,6 +89,7 @@ class Wiring:
             bias_rad_s=newest.bias_rad_s.astype(np.float32),
             at_rest=_flags(newest.at_rest),
             magnetic_used=_flags(newest.magnetic_used),
+            magnetic_known=_flags(newest.magnetic_known),
             magnetic_disturbed=_flags(newest.magnetic_disturbed),
             settled=_flags(newest.settled),
             heading_rad=heading[0].astype(np.float32),

@@ -142,6 +142,7 @@ def inertial(time_s: float, sensors: tuple[str, ...], disturbed: bool = True) ->
         bias_rad_s=np.zeros((count, 3), np.float32),
         at_rest=np.uint8(1) - others,
         magnetic_used=others,
+        magnetic_known=others,
         magnetic_disturbed=others if disturbed else np.zeros(count, np.uint8),
         settled=np.ones(count, np.uint8),
         heading_rad=np.zeros(count, np.float32),

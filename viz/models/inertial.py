@@ -36,7 +36,7 @@ class SensorRow:
     motion: str
     """``at rest``, ``moves``, or ``starts`` as long as its orientation is not used."""
     field: str
-    """``not used``, ``undisturbed`` or ``disturbed``."""
+    """``not used``, ``being learned`` as long as the room's is not known, ``undisturbed`` or ``disturbed``."""
     field_level: Level
     heading_sigma_deg: float
     mounting_deg: float
@@ -81,14 +81,13 @@ class InertialModel:
 
     def _row(self, node: str, record: InertialState, sensor: int) -> SensorRow:
         disturbed = bool(record.magnetic_disturbed[sensor])
-        used = "disturbed" if disturbed else "undisturbed"
         mounting_rad = float(np.linalg.norm(record.mounting_error_rad[sensor]))
         return SensorRow(
             node=node,
             sensor=record.sensors[sensor],
             rate_hz=float(record.rates_hz[sensor]),
             motion=_motion(bool(record.settled[sensor]), bool(record.at_rest[sensor])),
-            field=used if record.magnetic_used[sensor] else "not used",
+            field=_field(bool(record.magnetic_used[sensor]), bool(record.magnetic_known[sensor]), disturbed),
             field_level=Level.WARNING if disturbed else Level.FINE,
             heading_sigma_deg=math.degrees(record.heading_sigma_rad[sensor]),
             mounting_deg=math.degrees(mounting_rad),
@@ -101,6 +100,14 @@ def _motion(settled: bool, at_rest: bool) -> str:
     if not settled:
         return "starts"
     return "at rest" if at_rest else "moves"
+
+
+def _field(used: bool, known: bool, disturbed: bool) -> str:
+    if not used:
+        return "not used"
+    if not known:
+        return "being learned"
+    return "disturbed" if disturbed else "undisturbed"
 
 
 def sigma_text(degrees: float) -> str:

@@ -330,12 +330,13 @@ class OrientationFilter:
         """Of the sensors with a sample in the stretch that ends then."""
         m, north = self.sensors, self.params.magnetometer
         q, bias, sigma, age = np.full((m, 4), np.nan), np.zeros((m, 3)), np.full(m, np.nan), np.empty(m)
-        rest, disturbed = np.zeros(m, dtype=np.bool_), np.zeros(m, dtype=np.bool_)
+        rest, known, disturbed = (np.zeros(m, dtype=np.bool_) for _ in range(3))
         for sensor, (vqf, heard) in enumerate(zip(self._vqf, count.tolist(), strict=True)):
             if vqf is None:
                 continue
             bias[sensor], sigma[sensor] = vqf.getBiasEstimate()
             rest[sensor] = vqf.getRestDetected()
+            known[sensor] = north and vqf.getMagRefNorm() > 0.0
             disturbed[sensor] = vqf.getMagDistDetected()
             if heard and self.period_s is not None:
                 q[sensor] = vqf.getQuat9D() if north else vqf.getQuat6D()
@@ -350,7 +351,8 @@ class OrientationFilter:
             bias_sigma_rad_s=sigma,
             at_rest=rest,
             magnetic_used=self._has_field.copy(),
-            magnetic_disturbed=disturbed & self._has_field,
+            magnetic_known=known & self._has_field,
+            magnetic_disturbed=disturbed & known & self._has_field,
             age_s=age,
             settled=age >= self.params.settle_s,
             inclination_sigma_rad=self.params.errors.inclination_sigma_rad(age, max(since_s, _SHORTEST_REPORT_S)),

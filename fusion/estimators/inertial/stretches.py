@@ -28,9 +28,11 @@ class Orientations:
     """[M] bool."""
     magnetic_used: Array
     """[M] bool: whether the magnetic field holds the heading, which is then from magnetic north."""
+    magnetic_known: Array
+    """[M] bool: whether it is known how strong and how steep the room's field is: after a few seconds of movement."""
     magnetic_disturbed: Array
-    """[M] bool: whether the field is not the room's, or not yet known to be; false where it is not used. The heading
-    then goes on by the gyroscope, for at most a minute."""
+    """[M] bool: whether the field is known and is now another. The heading then goes on by the gyroscope, for at most a
+    minute."""
     age_s: Float64
     """[M] from the sensor's start to its last sample; NaN before the start."""
     settled: Array

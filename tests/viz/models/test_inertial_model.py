@@ -37,6 +37,9 @@ def test_a_disturbed_field_and_a_mounting_that_is_far_off_are_marked() -> None:
     assert (forearm.field_level, forearm.mounting_level) == (Level.WARNING, Level.WARNING)
     calm = rows(magnetic_disturbed=np.zeros(2, np.uint8))[1]
     assert (calm.field, calm.field_level) == ("undisturbed", Level.FINE)
+    none = np.zeros(2, np.uint8)
+    early = rows(magnetic_known=none, magnetic_disturbed=none)[1]
+    assert (early.field, early.field_level) == ("being learned", Level.FINE)
 
 
 def test_a_sensor_that_is_not_settled_starts_even_if_it_rests() -> None:

@@ -176,6 +176,7 @@ def test_a_sensor_without_a_field_does_as_if_there_were_none(
         atol=1e-7,
     )
     assert not told.magnetic_used.any()
+    assert not told.magnetic_known.any()
     assert not told.magnetic_disturbed.any()
     np.testing.assert_array_equal(told.heading_walk_rad2_s, plain.heading_walk_rad2_s)
 
@@ -199,6 +200,8 @@ def test_a_magnet_beside_one_sensor_is_noticed_and_does_not_turn_it(worn: Worn) 
     told = [s.orientations for s in OrientationFilter(2, NORTH).stretches(times, force, rates, bent)]
     reports = [o for o in told if o is not None and o.settled.all()]
     assert all(o.magnetic_used.all() for o in reports)
+    assert not reports[0].magnetic_known.any()
+    assert not any((o.magnetic_disturbed & ~o.magnetic_known).any() for o in reports)
     beside = np.array([o.magnetic_disturbed for o in reports if begins_ns + 500 * MS < o.time_ns < ends_ns])
     assert beside[:, 1].all()
     assert not beside[:, 0].any()
