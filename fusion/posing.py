@@ -59,6 +59,7 @@ class Seen:
 
     time_ns: int
     begins: bool
+    """Whether the network began anew with it."""
     q_world_from_site: Float64
     """[6, 4]."""
     acceleration_m_s2: Float64
@@ -139,11 +140,12 @@ class Posing:
         if begins or frame.missing.any():
             _, pose = forward_kinematics(state.coordinates, np.exp(state.nominal[LENGTH]))
         if begins:
+            self._wearer = None
             if not self._headed(state):
                 return []
             self.poser.start(pose)
             self._wearer, self._count = wearer.identity, 0
-        told = self._told(frame, state, pose)
+        told = self._told(frame, state, pose, begins)
         self._count += 1
         if told is None or frame.missing[0] or self._count % self.params.interval_frames:
             return []
@@ -155,7 +157,7 @@ class Posing:
         columns = [slot_columns(slot).start + IMU_HEADING for slot in self._slots]
         return heard and all(state.covariance[column, column] > 0.0 for column in columns)
 
-    def _told(self, frame: Frame, state: State, pose: Float64 | None) -> PoseTold | None:
+    def _told(self, frame: Frame, state: State, pose: Float64 | None, begins: bool) -> PoseTold | None:
         """What the network makes of a frame whose headings and mountings are corrected by the filter's."""
         first = [slot_columns(slot).start for slot in self._slots]
         mounting = quaternion.from_rotvec(np.stack([state.nominal[f : f + IMU_HEADING] for f in first]))
@@ -172,7 +174,7 @@ class Posing:
         rate = quaternion.rotate(q_segment_from_sensor[0], frame.rate_rad_s[0])
         if self._kept is not None:
             positions, stood = forward_kinematics(state.coordinates, np.exp(state.nominal[LENGTH]))
-            self._kept.append(Seen(frame.time_ns, frame.begins, q, acceleration, rate, stood, positions))
+            self._kept.append(Seen(frame.time_ns, begins, q, acceleration, rate, stood, positions))
         return self.poser.step(frame.time_ns, q, acceleration, rate)
 
     def _measurements(self, told: PoseTold) -> list[Measurement]:

@@ -48,6 +48,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("devices", "nodes.commands.devices", "list cameras and ports"),
     Command("doctor", "nodes.commands.doctor", "check this installation"),
     Command("models", "nodes.commands.models", "list or get the models of estimators"),
+    Command("train", "nodes.commands.train", "train the networks of the estimators"),
 )
 
 

@@ -52,14 +52,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(as_json: bool) -> int:
-    from nodes.models import store
+    from nodes.models import inertial, store
 
     rows = [store.describe(card) for card in store.cards().values()]
+    rows += [inertial.describe(name) for name in inertial.shipped()]
     if as_json:
         print(json.dumps({"models": rows}))
         return 0
     for row in rows:
         where = row["folder"] if row["present"] else f"not here; kinefuse models get {row['name']}"
-        print(f"{row['name']}  {row['bytes'] / MEGABYTE:.1f} MB  {row['licence']}  {row['landmark_set']}")
+        tells = row.get("landmark_set", "inertial network")
+        print(f"{row['name']}  {row['bytes'] / MEGABYTE:.1f} MB  {row['licence']}  {tells}")
         print(f"  {row['about']}\n  {where}")
     return 0

@@ -124,8 +124,8 @@ def card_text(settings: Settings, description: dict[str, Any]) -> str:
         "steps; the variances are scaled on them.",
         "* **Judged on** the clips of `training/clips.py` `HELD_OUT`, whole, none of them learned from or chosen by.",
         "* **Sensors**: synthetic (`training/imu/takes.py`). *worn*: calibration 7°, soft tissue 2°, headings 4° (in "
-        "15 % of the takes 14°), inclination 1.3°, noise, losses; the start knows nothing. *ideal*: without errors, first "
-        "pose known.",
+        "15 % of the takes 14°), inclination 1.3°, noise, losses; the start knows nothing. *ideal*: without errors, "
+        "first pose known.",
         "",
         "| sensors | SIP ° | angular ° | position cm | jitter km/s³ (motion itself) | inferred segments ° |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -106,9 +106,9 @@ def train(settings: Settings, data: Path, out: Path, progress: Progress, *, resu
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(settings, out)
     first = run.resume() if resume else 0
+    real = recorded_takes(Path(settings.real)) if settings.real else ()
     learned = movements(data, "train", settings.licence)
     judges = Validation(movements(data, "validate", settings.licence, limit=1))
-    real = recorded_takes(Path(settings.real)) if settings.real else ()
     lanes = Lanes(learned, settings.lanes, settings.takes, (settings.seed, first), real)
     with _made_ahead(lanes, settings.frames) as windows:
         for step in range(first, settings.steps):
