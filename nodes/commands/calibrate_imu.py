@@ -5,6 +5,7 @@
     kinefuse calibrate imu lab.toml --session S.mcap             again, from what a guided session recorded
     kinefuse calibrate imu lab.toml --session S.mcap --steps n_pose:1-5,t_pose:8-11,walk:12-20
     kinefuse calibrate imu lab.toml --refine S.mcap              better, from a capture that cameras have seen
+    kinefuse calibrate imu lab.toml --refine-live lab            the same, during a capture
 
 Times are seconds after the first inertial sample. The profile keeps its cameras,
 radars and subject; its inertial sensors are replaced. What each procedure
@@ -19,7 +20,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.commands.arguments import print_json, print_table, say
+from nodes.commands.arguments import print_json, print_table, say, seconds
 from nodes.errors import RequestError, listed
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ def add_parser(actions: Any) -> None:
     source.add_argument("--attach", metavar="SESSION", help="guide with the sensors of a running session")
     source.add_argument("--session", type=Path, metavar="S.mcap", help="calibrate from a recorded session")
     source.add_argument("--refine", type=Path, metavar="S.mcap", help="refine the profile by a capture with cameras")
+    source.add_argument("--refine-live", metavar="SESSION", help="refine by what a running session has learned")
+    parser.add_argument(
+        "--seconds", type=seconds(), default=60.0, metavar="S", help="with --refine-live: listen for so long (60)"
+    )
     parser.add_argument(
         "--steps", metavar="LIST", help="n_pose,t_pose,n_pose,walk; with --session with times: n_pose:1-5"
     )
@@ -69,6 +74,10 @@ def run(args: argparse.Namespace) -> int:
         from nodes.commands.refine_imu import refine
 
         return refine(args, before)
+    if args.refine_live is not None:
+        from nodes.commands.refine_imu import refine_live
+
+        return refine_live(args, before)
     if args.session is not None:
         found = _from_session(args, before)
     elif args.graph is not None:
@@ -90,7 +99,7 @@ def _check(args: argparse.Namespace) -> None:
         raise RequestError(f"{args.profile}: there is no folder {args.profile.absolute().parent}")
     if args.record is not None and args.graph is None:
         raise RequestError("--record: records what --graph runs; give --graph, or record the session that runs")
-    if args.refine is not None and not args.profile.exists():
+    if (args.refine or args.refine_live) and not args.profile.exists():
         raise RequestError(f"{args.profile}: no such file; --refine needs the profile that is to be refined")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fusion.records import Guide
@@ -85,7 +86,7 @@ def _panel(guide: Guide) -> Any:
         style = "green" if activity < 1.0 else "yellow" if activity < _FULL else "red"
         known = f"{math.degrees(quality):.1f}°" if math.isfinite(quality) else ""
         sensors.add_row(name, Text(bar(activity).ljust(BAR_WIDTH), style), known)
-    title = guide_line(Guide(**{**_fields(guide), "instruction": "", "message": ""}))
+    title = guide_line(replace(guide, instruction="", message=""))
     return Panel(
         Group(
             Text(guide.instruction, "bold"),
@@ -95,7 +96,3 @@ def _panel(guide: Guide) -> Any:
         ),
         title=title,
     )
-
-
-def _fields(guide: Guide) -> dict[str, Any]:
-    return {name: getattr(guide, name) for name in Guide.__dataclass_fields__}

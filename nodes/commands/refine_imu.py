@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,8 @@ from nodes.errors import RequestError, listed
 if TYPE_CHECKING:
     from calibration.inertial.refine import Refined
     from fusion.pipeline import Pipeline
-    from fusion.records import InertialState, Record
-    from fusion.rig import Rig
+    from fusion.records import InertialState, People, Record
+    from fusion.rig import ImuMount, Rig
     from nodes.fusion import Params
     from nodes.sessions.reader import SessionReader
 
@@ -30,6 +32,7 @@ DONE, FAILED = 0, 1
 KINDS = ("landmarks", "landmarks3d", "samples", "points", "tick")
 NS_PER_S = 1_000_000_000
 _ASK_NS = NS_PER_S // 2
+_POLL_S = 0.1
 _SEEN_NS = NS_PER_S // 2
 """Landmarks so long ago still count as seen."""
 
@@ -45,16 +48,89 @@ class Learned:
 
 
 def refine(args: argparse.Namespace, before: Rig) -> int:
-    """Refine and write the profile; 1 where nothing is known better."""
+    """Refine by a recorded session and write the profile; 1 where nothing is known better."""
+    _check(args.profile, before)
+    learned = learn(args.refine, args.profile, args.topic, say)
+    return _finish(args, before, before.imus, learned)
+
+
+def refine_live(args: argparse.Namespace, before: Rig) -> int:
+    """Refine by what the fusion node of a running session tells; 1 where nothing is known better.
+
+    It listens until every mounting is known, for ``--seconds`` at most, or until the session ends. The session goes
+    on; its filter uses what it has learned all along, the profile counts from the next start.
+    """
+    from calibration.inertial.refine import refined
+    from nodes.attached import SILENT_AFTER_S, SessionObserver, find_session, request_directory, rig_of
+
+    _check(args.profile, before)
+    directory = request_directory(find_session(args.refine_live).control)
+    topics = [topic for topic in directory.topics if topic.endswith(("/inertial", "/people", "/health"))]
+    if not any(topic.endswith("/inertial") for topic in topics):
+        raise RequestError(f"session {args.refine_live!r}: no fusion node tells how sensors sit; add one to the graph")
+    mounts = rig_of(directory).imus
+    listening, observer = _Listening(), SessionObserver(directory, topics, name="calibrate")
+    waiting, until_s = threading.Event(), time.monotonic() + args.seconds
+    try:
+        while time.monotonic() < until_s and not SILENT_AFTER_S < observer.silent_s < math.inf:
+            for envelope in observer.take():
+                listening.take(envelope.record)
+            if not any(item.refusal for item in refined(mounts, listening.state, listening.seen_s)):
+                break
+            waiting.wait(_POLL_S)
+    finally:
+        observer.close()
+    return _finish(args, before, mounts, Learned(listening.state, listening.seen_s, listening.seconds))
+
+
+class _Listening:
+    """What a running session has told so far."""
+
+    def __init__(self) -> None:
+        self.state: InertialState | None = None
+        self._seen_ns = 0
+        self._first_ns = self._newest_ns = 0
+
+    @property
+    def seen_s(self) -> float:
+        """For how long landmarks have shown the wearer."""
+        return self._seen_ns / NS_PER_S
+
+    @property
+    def seconds(self) -> float:
+        """From the first skeleton to the last."""
+        return (self._newest_ns - self._first_ns) / NS_PER_S
+
+    def take(self, record: Record) -> None:
+        """Take a record in."""
+        from fusion.records import InertialState, People
+
+        if isinstance(record, InertialState):
+            self.state = record
+        elif isinstance(record, People):
+            before_ns, self._newest_ns = self._newest_ns, max(self._newest_ns, record.measured_ns)
+            self._first_ns = self._first_ns or record.measured_ns
+            if before_ns and self._wearer_is_seen(record):
+                self._seen_ns += min(self._newest_ns - before_ns, _SEEN_NS)
+
+    def _wearer_is_seen(self, people: People) -> bool:
+        if self.state is None:
+            return False
+        return bool(people.measured[people.ids == self.state.wearer].any())
+
+
+def _check(profile: Path, before: Rig) -> None:
+    if not before.imus:
+        raise RequestError(f"{profile}: no inertial sensors to refine; calibrate them first: --graph, --session")
+
+
+def _finish(args: argparse.Namespace, before: Rig, mounts: tuple[ImuMount, ...], learned: Learned) -> int:
+    """Write what is known better, and say how it is."""
     from calibration.inertial.refine import refined
     from calibration.profile import save_profile
 
-    if not before.imus:
-        raise RequestError(
-            f"{args.profile}: has no inertial sensors to refine; calibrate them first: --graph, --session"
-        )
-    learned = learn(args.refine, args.profile, args.topic, say)
-    found = refined(before.imus, learned.state, learned.seen_s)
+    known = {mount.segment for mount in before.imus}
+    found = tuple(item for item in refined(mounts, learned.state, learned.seen_s) if item.segment in known)
     written = any(not item.refusal for item in found)
     if written:
         save_profile(args.profile, with_mountings(before, found), overwrite=True)
@@ -149,8 +225,11 @@ def with_mountings(before: Rig, found: tuple[Refined, ...]) -> Rig:
     """The profile with the new mountings; where there is none, the old one stays."""
     from dataclasses import replace
 
-    new = {item.segment: item.q_segment_from_sensor for item in found}
-    mounts = tuple(replace(mount, q_segment_from_sensor=new[mount.segment]) for mount in before.imus)
+    new = {item.segment: item.q_segment_from_sensor for item in found if not item.refusal}
+    mounts = tuple(
+        replace(mount, q_segment_from_sensor=new.get(mount.segment, mount.q_segment_from_sensor))
+        for mount in before.imus
+    )
     return replace(before, imus=mounts)
 
 

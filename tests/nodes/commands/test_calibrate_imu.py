@@ -23,7 +23,9 @@ from fusion.rig import ImuMount, Rig, Subject
 from fusion.synthesis.imus import VirtualImus
 from fusion.synthesis.params import InertialParams, RingParams
 from fusion.synthesis.simulation import IMUS, Lab, Simulation, simulated_rig
+from nodes import simulator
 from nodes.cli import main
+from nodes.commands.guide_display import GuideDisplay, bar
 from nodes.graph.rundir import RUNTIME_VARIABLE
 from nodes.node import Envelope
 from nodes.sessions.reader import SessionReader
@@ -339,3 +341,101 @@ def test_a_profile_without_sensors_cannot_be_refined(
     save_profile(profile, Rig())
     assert command(profile, "--refine", session, "--overwrite") == 2
     assert "no inertial sensors to refine" in capsys.readouterr().err
+
+
+LIVE = """
+session: {name: live, profile: lab.toml}
+nodes:
+  sim: {type: simulator, cameras: {count: 1}, radars: null, seed: 1, imus: IMUS}
+  fusion: {type: fusion, inputs: ["sim.*/landmarks", sim.imus/samples]}
+"""
+
+
+@posix
+def test_a_running_capture_makes_the_profile_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    imus = "{sites: [left_lower_leg], mounting_error_rad: 0.25}"
+    graph, profile = tmp_path / "live.yaml", tmp_path / "lab.toml"
+    graph.write_text(LIVE.replace("IMUS", imus))
+    params = simulator.Params(
+        type="simulator",
+        seed=1,
+        cameras=RingParams(count=1),
+        radars=None,
+        imus=InertialParams(sites=("left_lower_leg",), mounting_error_rad=0.25),
+    )
+    save_profile(profile, simulator.simulated_rig(params))
+    before = load_profile(profile)
+    assert params.imus is not None
+    worn = VirtualImus(IMUS, params.imus, simulator.wearers_of(params)[0], params.seed)
+    truth = {mount.segment: mount.q_segment_from_sensor for mount in worn.mounts}
+    with process("run", graph) as running:
+        assert running.stderr is not None
+        lines_until(running.stderr, lambda line: "are ready" in line)
+        try:
+            assert command(profile, "--refine-live", "live", "--seconds", "60", "--overwrite", "--json") == 0
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=DEADLINE_S)
+    told = {sensor["segment"]: sensor for sensor in json.loads(capsys.readouterr().out)["sensors"]}
+    assert told["left_lower_leg"]["refined"]
+    errors = errors_deg(load_profile(profile), truth)
+    assert errors["left_lower_leg"] < 0.6 * errors_deg(before, truth)["left_lower_leg"]
+
+
+def test_what_cannot_be_refined_live_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    profile = tmp_path / "lab.toml"
+    save_profile(profile, simulated_rig(LAB))
+    assert command(profile, "--refine-live", "lab", "--overwrite") == 2
+    assert "no session 'lab' runs" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- on a terminal
+
+
+@posix
+def test_on_a_terminal_the_guide_is_drawn_in_place() -> None:
+    import pty
+
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        display = GuideDisplay(terminal)
+        display.show(guide("t_pose", "left_forearm moves", 0.5))
+        display.show(guide("done", "", 1.0))
+        display.close()
+        said = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert "Raise the arms" in said
+    assert "left_forearm moves" in said
+    assert bar(7.0) in said
+    assert "4.0°" in said
+    assert "\x1b[" in said
+
+
+def test_elsewhere_a_line_is_printed_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
+    display = GuideDisplay()
+    for progress in (0.1, 0.2):
+        display.show(guide("t_pose", "left_forearm moves", progress))
+    display.close()
+    assert capsys.readouterr().err == "2/4 t_pose: Raise the arms (left_forearm moves)\n"
+
+
+@pytest.mark.parametrize(("activity", "length"), [(0.0, 0), (1.0, 10), (2.0, 20), (50.0, 20)])
+def test_half_a_bar_is_the_bound_of_stillness(activity: float, length: int) -> None:
+    assert bar(activity) == "█" * length
+
+
+def guide(step: str, message: str, progress: float) -> Guide:
+    over = step == "done"
+    return Guide(
+        measured_ns=0,
+        received_ns=0,
+        step=step,
+        number=2,
+        steps=4,
+        instruction="" if over else "Raise the arms",
+        message=message,
+        progress=progress,
+        sensors=("pelvis", "left_forearm"),
+        activity=np.array([0.5, 7.0]),
+        quality_rad=np.radians([4.0, 5.0]) if over else np.full(2, math.nan),
+    )
