@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from nodes.devices.system import InertialSystem
 
 NS_PER_S = 1_000_000_000
-POLL_S = 0.004
-"""Ports are looked at so often. An arrival is stamped at most so late, which the fit of the clock, as it goes by the
-least late of many, does not see."""
+WAIT_S = 0.01
+"""For bytes; then the graph is asked whether to stop."""
+ASK_NS = 10_000_000
 REPORT_NS = 250_000_000
 MVN_SITES = (
     "pelvis", "t8", "head",
@@ -203,15 +203,17 @@ def run(params: Params, context: NodeContext) -> None:
     try:
         context.ready()
         system.begin(context.clock.now_ns())
-        reported_ns = 0
+        reported_ns = asked_ns = 0
         while not context.stopping:
-            publisher.add(system.step(context.clock.now_ns), system.merger.period_ns)
+            publisher.add(system.step(context.clock.now_ns, WAIT_S), system.merger.period_ns)
             now_ns = context.clock.now_ns()
+            if now_ns - asked_ns >= ASK_NS:
+                asked_ns = now_ns
+                context.receive(0.0)
             if now_ns - reported_ns >= REPORT_NS:
                 reported_ns = now_ns
                 # All at once: health must not be read half-way.
                 context.counters = system.counters(now_ns)
-            context.receive(POLL_S)
     finally:
         system.close()
 

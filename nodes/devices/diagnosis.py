@@ -59,7 +59,7 @@ class Evidence:
     wanted: tuple[str, ...] = ()
     """Identities that the placement names."""
     forces_m_s2: tuple[float, ...] = field(default=())
-    """|a| of some samples in a row."""
+    """|a| of samples in a row of a sensor at rest."""
 
 
 def diagnose(evidence: Evidence) -> Diagnosis | None:

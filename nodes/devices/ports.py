@@ -50,6 +50,11 @@ class GoneError(OSError):
 class Source(Protocol):
     """An open device."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """What ``select`` can wait for; None where it cannot."""
+        ...
+
     def read(self) -> list[Chunk]:
         """What has come, without waiting.
 
@@ -102,6 +107,14 @@ class SerialSource:
         except (*broken, ValueError) as error:
             raise PortError(_trouble(port, error), _words(error)) from error
         self._broken = broken
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the open file; None on Windows and for URLs that have none."""
+        try:
+            return int(self._serial.fileno()) if os.name == "posix" else None
+        except (*self._broken, AttributeError):
+            return None
 
     def read(self) -> list[Chunk]:
         """What has come."""
@@ -157,6 +170,11 @@ class UdpSource:
     def number(self) -> int:
         """Of the port; chosen by the system if 0 was asked for."""
         return int(self._socket.getsockname()[1])
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the socket."""
+        return self._socket.fileno()
 
     def read(self) -> list[Chunk]:
         """Datagrams that have come."""
@@ -217,6 +235,11 @@ class Port:
     def is_open(self) -> bool:
         """Whether it is there."""
         return self._source is not None
+
+    @property
+    def descriptor(self) -> int | None:
+        """What ``select`` can wait for; None where it cannot or nothing is open."""
+        return None if self._source is None else self._source.descriptor
 
     def read(self, now_ns: int) -> list[Chunk]:
         """What has come; opens the device if it is not open and it is time to try."""

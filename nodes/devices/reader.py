@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, fields
 from nodes.devices.diagnosis import Diagnosis, Evidence, diagnose, magnitude
 from nodes.devices.drivers import Driver
 from nodes.devices.ports import NS_PER_S, UDP_PREFIX, Chunk, Port
-from nodes.devices.sample import MAX_SENSORS, Decoder, DecoderCounts, DeviceSample
+from nodes.devices.sample import MAX_SENSORS, STANDARD_GRAVITY_M_S2, Decoder, DecoderCounts, DeviceSample
 from nodes.devices.setup import Setup
 
 CAPTURED_BYTES = 4096
-CAPTURED_FORCES = 20
+CAPTURED_FORCES = 100
+LEAST_STILL = 60
+"""So many samples in a row without a turn are rest: no limb that moves keeps its direction for so long."""
+STILL_RAD_S = 0.1
 SENDER_SILENT_NS = 1_000_000_000
 """Another sender may take the place of one that has been silent for so long."""
 
@@ -37,7 +40,8 @@ class Seen:
     """At that moment."""
     received_bytes: int = 0
     captured: bytearray = field(default_factory=bytearray)
-    forces: deque[float] = field(default_factory=lambda: deque(maxlen=CAPTURED_FORCES))
+    still: dict[str, deque[float]] = field(default_factory=dict)
+    """|a| of each sensor for as long as it has been at rest, m/s^2."""
     heard: set[str] = field(default_factory=set)
 
 
@@ -97,7 +101,7 @@ class PortReader:
             present=present,
             heard=tuple(sorted(seen.heard)),
             wanted=wanted,
-            forces_m_s2=tuple(seen.forces),
+            forces_m_s2=_worst(seen.still),
         )
         return diagnose(evidence)
 
@@ -135,9 +139,8 @@ class PortReader:
             if prefix:
                 name = prefix if name == "0" else f"{prefix}/{name}"
             arrivals.append(Arrival(name, sample, now_ns))
-        if samples:
-            self._seen.heard.update(arrival.sensor for arrival in arrivals[-len(samples) :])
-            self._seen.forces.append(magnitude(samples[-1]))
+            self._seen.heard.add(name)
+            _note_rest(self._seen.still, name, sample)
 
     def _listens_to(self, sender: str, now_ns: int) -> bool:
         """Of several that stream a body only the first is listened to; others may send one sensor each."""
@@ -160,6 +163,27 @@ class PortReader:
         self._seen.captured += data[-CAPTURED_BYTES:]
         if len(self._seen.captured) > 2 * CAPTURED_BYTES:
             del self._seen.captured[:-CAPTURED_BYTES]
+
+
+def _note_rest(still: dict[str, deque[float]], name: str, sample: DeviceSample) -> None:
+    """Keep |a| of a sensor that does not move; forget it when it does."""
+    forces = still.get(name)
+    if forces is None:
+        forces = still[name] = deque(maxlen=CAPTURED_FORCES)
+    if max(map(abs, sample.rate_rad_s)) > STILL_RAD_S:
+        forces.clear()
+    else:
+        forces.append(magnitude(sample))
+
+
+def _worst(still: dict[str, deque[float]]) -> tuple[float, ...]:
+    """|a| of the sensor at rest whose gravity is furthest from g; none if none has been at rest for long enough."""
+    long_enough = [tuple(forces) for forces in still.values() if len(forces) >= LEAST_STILL]
+    return max(long_enough, key=_off_gravity, default=())
+
+
+def _off_gravity(forces: tuple[float, ...]) -> float:
+    return abs(sum(forces) / len(forces) - STANDARD_GRAVITY_M_S2)
 
 
 def total(counts: Iterable[DecoderCounts]) -> DecoderCounts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,12 @@ WINDOW_NS = 2_000_000_000
 FIRST_SILENT_NS = 2_000_000_000
 """At the start a sensor may take so long until its first sample."""
 SILENT_NS = 500_000_000
+WATCH_NS = 20_000_000
+"""Ports and sensors are judged so often,"""
+MERGE_NS = 2_000_000
+"""and rows looked for."""
+LOOK_S = 0.004
+"""Where the system cannot wait for bytes (serial ports on Windows) ports are looked at so often."""
 SILENT = "silent/"
 """Health counters of sensors that are not heard, with for how many seconds."""
 _NO_FIELD: Vector = (math.nan, math.nan, math.nan)
@@ -89,6 +96,7 @@ class InertialSystem:
         """What has been said of each port."""
         self._unplaced: dict[str, int] = {}
         self._setup_told: set[int] = set()
+        self._watched_ns = self._merged_ns = 0
         self.begin(now_ns)
 
     def begin(self, now_ns: int) -> None:
@@ -99,16 +107,43 @@ class InertialSystem:
         for sensor in self._sensors:
             sensor.since_ns = now_ns
 
-    def step(self, now_ns: Callable[[], int]) -> list[Row]:
-        """Read all ports and hand out the rows that are due."""
-        for name, reader in self.readers.items():
-            received_ns = now_ns()
-            for arrival in reader.read(received_ns):
-                self._take(name, arrival)
-            self._watch_port(name, reader, received_ns)
+    def step(self, now_ns: Callable[[], int], wait_s: float) -> list[Row]:
+        """Read all ports and hand out the rows that are due.
+
+        Args:
+            now_ns: the session clock.
+            wait_s: how long to wait for bytes. They are stamped when they come: looking now and then instead would
+                stamp them at an own beat, which can stay in step with a sensor's for minutes.
+        """
+        ready = self._ready(wait_s)
         ended_ns = now_ns()
-        self._watch_sensors(ended_ns)
+        for name, reader in self.readers.items():
+            if name in ready or not reader.port.is_open or (reader.setup is not None and not reader.setup.done):
+                for arrival in reader.read(ended_ns):
+                    self._take(name, arrival)
+                ended_ns = now_ns()
+        if ended_ns - self._watched_ns >= WATCH_NS:
+            self._watched_ns = ended_ns
+            for name, reader in self.readers.items():
+                self._watch_port(name, reader, ended_ns)
+            self._watch_sensors(ended_ns)
+        if ended_ns - self._merged_ns < MERGE_NS:
+            return []
+        self._merged_ns = ended_ns
         return self.merger.rows(ended_ns)
+
+    def _ready(self, wait_s: float) -> set[str]:
+        """Ports that have bytes, within that time; those that cannot be waited for are looked at every few ms."""
+        waited = {reader.port.descriptor: name for name, reader in self.readers.items() if reader.port.is_open}
+        looked_at = {waited.pop(None)} if None in waited else set()
+        if looked_at:
+            looked_at = {name for name, reader in self.readers.items() if reader.port.descriptor is None}
+            wait_s = min(wait_s, LOOK_S)
+        try:
+            ready, _, _ = select.select([number for number in waited if number is not None], [], [], wait_s)
+        except (OSError, ValueError):
+            return set(self.readers)  # One was closed meanwhile; reading says which.
+        return looked_at | {waited[number] for number in ready}
 
     def close(self) -> None:
         """Let go of the ports."""

@@ -51,7 +51,10 @@ def fake(*words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
             process.communicate(timeout=PATIENCE_S)
 
 
-def test_played_probed_and_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_played_probed_and_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "LISTEN_S", 0.6)
     with fake("xsens-mti", "--count", "2", "--link", str(tmp_path / "imu")) as (process, announced):
         assert announced["ports"] == [
             {"port": f"{tmp_path}/imu-0", "placement": {"0": "pelvis"}},
@@ -90,7 +93,7 @@ def test_a_graph_records_what_is_played(tmp_path: Path) -> None:
             f"session: {{name: imus}}\nnodes:\n  {announced['graph_line']}\n"
             f'  rec: {{type: recorder, path: "{tmp_path}/out.mcap"}}\n'
         )
-        command = [sys.executable, "-m", "nodes.cli", "run", str(graph), "--duration", "3", "--headless"]
+        command = [sys.executable, "-m", "nodes.cli", "run", str(graph), "--duration", "2", "--headless"]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     with SessionReader(tmp_path / "out.mcap") as session:

@@ -65,6 +65,17 @@ def test_a_moment_with_a_lost_packet_mixes_nothing() -> None:
     assert (decoder.counts.corrupt, decoder.counts.lost) == (1, 1)
 
 
+def test_a_hole_that_reaches_into_the_next_moment_mixes_nothing() -> None:
+    """Without the rest of the first and the beginning of the second, their halves would make a whole one."""
+    decoder = WitMotionDecoder()
+    for moment in moments(3):
+        decoder.feed(moment)
+    first, second = encode(1030, (0, 0, 1.0), (1, 0, 0), (20, 0, 0)), encode(1040, (0, 0, 2.0), (2, 0, 0), (20, 0, 0))
+    assert decoder.feed(first[: 2 * wit.SIZE + 5] + second[wit.SIZE + 5 :]) == []
+    (after,) = decoder.feed(encode(1050, (0, 0, 3.0), (3, 0, 0), (20, 0, 0)))
+    assert after.rate_rad_s == pytest.approx((3, 0, 0), abs=1e-3)
+
+
 def test_a_moment_without_its_time_is_dropped_where_times_are_sent() -> None:
     decoder = WitMotionDecoder()
     for moment in moments(3):

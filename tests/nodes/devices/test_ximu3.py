@@ -101,6 +101,16 @@ def test_what_is_no_message_is_counted(line: bytes) -> None:
     assert len(decoder.feed(encode(1, (0, 0, 9.8), (0, 0, 0)))) == 1
 
 
+@pytest.mark.parametrize("portion", [1, 100, ximu3.MAX_MESSAGE, 10_000])
+def test_what_is_too_long_is_skipped_up_to_its_end(portion: int) -> None:
+    data = b"x" * ximu3.MAX_MESSAGE + encode(1, (0, 0, 9.8), (0, 0, 0)) + encode(2, (0, 0, 1.0), (0, 0, 0))
+    decoder = Ximu3Decoder()
+    samples = [sample for at in range(0, len(data), portion) for sample in decoder.feed(data[at : at + portion])]
+    assert [sample.device_ns for sample in samples] == [2000]
+    assert decoder.counts.corrupt == 1
+    assert decoder.counts.skipped_bytes == len(data) - len(encode(2, (0, 0, 1.0), (0, 0, 0)))
+
+
 def test_a_flipped_bit_in_a_time_moves_no_clock() -> None:
     """There is no checksum: a stamp off the pace is believed only when the next one agrees."""
     decoder = Ximu3Decoder()
