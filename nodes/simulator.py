@@ -67,7 +67,7 @@ class WearerParams(BaseModel):
     @model_validator(mode="after")
     def _script_or_clip(self) -> WearerParams:
         if not self.script:
-            raise ValueError("script: no actions; name at least one of stand, walk, circle, turn, squat, reach")
+            raise ValueError("script: no actions; name at least one of stand, walk, circle, turn, squat, reach, pose")
         if self.clip is not None and "script" in self.model_fields_set:
             raise ValueError("script and clip are both given; keep one of them")
         if self.clip is None and self.clip_name is not None:

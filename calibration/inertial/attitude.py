@@ -19,6 +19,8 @@ from fusion.maths import quaternion
 from fusion.records import Float64, Int64
 
 UP: Float64 = np.array([0.0, 0.0, 1.0])
+_NOISE_RAD_S = 0.01
+"""Of a gyroscope; holds that are quieter count alike."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +34,7 @@ class Attitude:
     gravity_m_s2: Float64
     """[M] what each sensor reads at rest: its scale is its own."""
     bias_rad_s: Float64
-    """[K, M, 3] of the gyroscope, at each hold."""
+    """[M, 3] of each gyroscope."""
 
     def at(self, hold: Hold) -> Float64:
         """Orientations [M, 4] in the middle of a hold."""
@@ -43,10 +45,10 @@ def attitude(recording: Recording, holds: list[Hold]) -> Attitude:
     """Integrate the rates less the bias of the holds, and turn the outcome upright at every hold."""
     holds = sorted(holds, key=lambda hold: hold.centre)
     centres = np.array([hold.centre for hold in holds])
-    bias = np.array([recording.angular_rate_rad_s[hold.part].mean(axis=0) for hold in holds])
+    bias = _bias(recording, holds)
     ups = np.array([up_in_sensor(recording, hold.part) for hold in holds])
     times = np.arange(len(recording.times_ns))
-    rates = recording.angular_rate_rad_s - _between(times, centres, bias)
+    rates = recording.angular_rate_rad_s - bias
     inside = slice(int(centres[0]), int(centres[-1]) + 1)
     turned = _integrated(rates[inside], recording.period_s)
     q = quaternion.multiply(_shortest_to_up(ups[0]), turned)
@@ -62,6 +64,18 @@ def attitude(recording: Recording, holds: list[Hold]) -> Attitude:
     )
     still = np.concatenate([recording.specific_force_m_s2[hold.part] for hold in holds])
     return Attitude(tuple(holds), whole, np.linalg.norm(still, axis=2).mean(axis=0), bias)
+
+
+def _bias(recording: Recording, holds: list[Hold]) -> Float64:
+    """Biases [M, 3]: means over the holds, long and quiet ones first.
+
+    Nobody is still: somebody who turns by an angle during a hold makes an error of that angle by its duration.
+    """
+    means = np.array([recording.angular_rate_rad_s[hold.part].mean(axis=0) for hold in holds])
+    spread = np.array([np.linalg.norm(recording.angular_rate_rad_s[hold.part].std(axis=0), axis=1) for hold in holds])
+    duration = np.array([hold.part.stop - hold.part.start for hold in holds])
+    weights = (duration[:, None] / (spread + _NOISE_RAD_S)) ** 2
+    return np.asarray((weights[..., None] * means).sum(axis=0) / weights.sum(axis=0)[:, None])
 
 
 def displacement_m(recording: Recording, found: Attitude, begin: int, end: int) -> Float64:
@@ -85,7 +99,7 @@ def displacement_m(recording: Recording, found: Attitude, begin: int, end: int) 
 def world_rates(recording: Recording, found: Attitude, begin: int, end: int) -> Float64:
     """Angular rates [T, M, 3] in each sensor's own world, bias removed."""
     part = slice(begin, end + 1)
-    rates = recording.angular_rate_rad_s[part] - found.bias_rad_s.mean(axis=0)
+    rates = recording.angular_rate_rad_s[part] - found.bias_rad_s
     return quaternion.rotate(found.q_world_from_sensor[part], rates)
 
 

@@ -28,8 +28,8 @@ from calibration.inertial.attitude import (
 )
 from calibration.inertial.poses import kind_of
 from calibration.inertial.recording import Recording
-from calibration.inertial.steps import Walk
-from calibration.inertial.stillness import angle_between, up_in_sensor
+from calibration.inertial.steps import Stretches, Walk
+from calibration.inertial.stillness import Hold, angle_between, up_in_sensor
 from fusion.maths import quaternion
 from fusion.records import Float64
 
@@ -56,7 +56,7 @@ class Estimate:
     source: str
     """``poses``, ``walk``, ``swing``."""
     heading_rad: float
-    """At the first hold."""
+    """In the reference hold, see ``reference_hold``."""
     sigma_rad: float
 
 
@@ -148,14 +148,24 @@ def _swing_heading(level_rates: Float64, near_rad: float) -> float:
     return float(wrapped(heading if abs(away) <= math.pi / 2 else heading + math.pi))
 
 
-def walk_estimates(signs: WalkSigns, sensor: int, segment: str, least_sigma_rad: float) -> list[Estimate]:
-    """A sensor's headings at the first hold by a walk."""
+def reference_hold(stretches: Stretches) -> Hold:
+    """The held pose in which headings are compared: the one nearest to a walk, so that gyroscopes drift little."""
+    if not stretches.walks:
+        return stretches.poses[0]
+    walk = stretches.walks[0]
+    return min(stretches.poses, key=lambda hold: abs(hold.centre - walk.before.centre))
+
+
+def walk_estimates(
+    signs: WalkSigns, sensor: int, segment: str, facing_rad: float, least_sigma_rad: float
+) -> list[Estimate]:
+    """A sensor's headings by a walk, in a hold in which the wearer faces so far from the first hold."""
     way = signs.way_m[sensor]
     if not np.isfinite(way).all():
         return []
     error_m = math.hypot(float(way[2]), signs.way_sigma_m)
     sigma = math.hypot(math.atan2(error_m, math.hypot(way[0], way[1])), 2.0 * least_sigma_rad)
-    facing = float(signs.facing_rad)
+    facing = float(signs.facing_rad) - facing_rad
     found = [Estimate("walk", float(wrapped(signs.heading_rad[sensor] - facing)), sigma)]
     swing = float(signs.swing_heading_rad[sensor])
     if kind_of(segment) == "leg" and math.isfinite(swing):

@@ -20,15 +20,15 @@ from fusion.maths import quaternion
 from fusion.records import Float64, InertialSamples
 from fusion.synthesis.actions import Action, Stand, Walk
 from fusion.synthesis.imus import VirtualImus
-from fusion.synthesis.motion import ROTATIONS, BodyMotion, draw_lengths
+from fusion.synthesis.motion import BodyMotion, draw_lengths
 from fusion.synthesis.params import InertialParams
+from fusion.synthesis.poses import draw_towards, held_pose
 from fusion.synthesis.script import SAMPLE_RATE_HZ, scripted_motion, smoothstep
 from fusion.synthesis.wearer import Wearer
 
 _HOLD_S = 3.0
 _MOVE_S = 1.5
 _SETTLE_S = 1.0
-_ROOT_PLACE = slice(COORDINATE["root_px"], COORDINATE["root_pz"] + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ def practice_motion(params: PracticeParams, seed: int, random: np.random.Generat
         begin_s = k * (_HOLD_S + _MOVE_S)
         last = k == len(params.poses) - 1
         pose = _pose(step, heading_rad, habit + random.normal(0.0, params.repeat_error_rad, COORDINATES))
-        _blend(samples, pose, _share(times_s, begin_s, begin_s + _HOLD_S, k == 0, last and params.walk_m == 0))
+        draw_towards(samples, pose, _share(times_s, begin_s, begin_s + _HOLD_S, k == 0, last and params.walk_m == 0))
     return BodyMotion(samples, SAMPLE_RATE_HZ, lengths_m, periodic=False, smoothing_s=0.05)
 
 
@@ -136,27 +136,11 @@ def _share(times_s: Float64, begin_s: float, end_s: float, first: bool, last: bo
 
 
 def _pose(step: str, heading_rad: float, wrong: Float64) -> Float64:
-    """Coordinates [44] of a held pose, somewhat wrong."""
-    pose = np.zeros(COORDINATES)
-    pose[COORDINATE["root_rz"]] = heading_rad
-    if step == "n_pose":
-        pose[COORDINATE["right_arm_x"]], pose[COORDINATE["left_arm_x"]] = math.pi / 2, -math.pi / 2
-    wrong[_ROOT_PLACE] = 0.0
+    """Coordinates [44] of a held pose, wrong by so much."""
     for side in ("left", "right"):
         for hinge in ("elbow_flexion", "knee_flexion"):
             wrong[COORDINATE[f"{side}_{hinge}"]] = abs(wrong[COORDINATE[f"{side}_{hinge}"]])
-    return pose + wrong
-
-
-def _blend(samples: Float64, pose: Float64, share: Float64) -> None:
-    """Draw samples [T, 44] to a pose by a share [T], in place; the root's place stays."""
-    turning = [[COORDINATE[f"{prefix}{axis}"] for axis in "xyz"] for prefix in ROTATIONS]
-    rotations = [index for columns in turning for index in columns]
-    plain = [k for k in range(COORDINATES) if k not in rotations and k not in range(*_ROOT_PLACE.indices(COORDINATES))]
-    samples[:, plain] += share[:, None] * (pose[plain] - samples[:, plain])
-    for columns in turning:
-        start, end = quaternion.from_rotvec(samples[:, columns]), quaternion.from_rotvec(pose[columns])
-        samples[:, columns] = quaternion.to_rotvec(quaternion.slerp(start, end, share))
+    return held_pose(step, heading_rad) + wrong
 
 
 def _sensors(sites: tuple[str, ...], imus: InertialParams) -> InertialParams:

@@ -73,7 +73,7 @@ class SensorCalibration:
     q_segment_from_sensor: Float64
     """[4] wxyz."""
     heading_rad: float
-    """Heading of the sensor's own world at the first hold against the wearer's forward; NaN where it is assumed."""
+    """Where the wearer faces in the sensor's own world, in the held pose nearest to the walk; NaN if it is assumed."""
     heading: Heading
     quality_rad: float
     """How far estimates that should agree differ; one that stands alone counts with its own uncertainty. How far the

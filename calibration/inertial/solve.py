@@ -26,6 +26,7 @@ from calibration.inertial.headings import (
     Estimate,
     WalkSigns,
     facing_rad,
+    reference_hold,
     walk_estimates,
     walk_signs,
     yaw_since_first,
@@ -99,6 +100,7 @@ class _Solver:
         self.recording, self.stretches, self.previous, self.p = recording, stretches, previous, params
         self.found: Attitude = attitude(recording, stretches.holds)
         self.facing = facing_rad(self.found, recording.sensors)
+        self.reference = reference_hold(stretches)
         self.ups = {id(hold): up_in_sensor(recording, hold.part) for hold in stretches.holds}
         self.findings: list[Finding] = list(stretches.findings)
         self.walks: list[WalkSigns] = []
@@ -129,10 +131,13 @@ class _Solver:
         ups = [self._up(hold, k, segment) for hold in self.stretches.poses]
         estimates = self._estimates(k, segment)
         mean = _mean(estimates)
-        forwards = [] if mean is None else [self._forward(hold, k, segment, mean) for hold in self.stretches.poses]
-        directions = ups + forwards
-        if mean is None:
-            directions = [*ups, self._assumed(ups, k, segment)]
+        # What the poses say of the heading is in their ups already.
+        walked = _mean([estimate for estimate in estimates if estimate.source != "poses"])
+        directions = list(ups)
+        if walked is not None:
+            directions.append(self._forward(k, segment, walked))
+        elif mean is None:
+            directions.append(self._assumed(ups, k, segment))
         q = wahba(directions)
         inclination = self._inclination(ups, q, k)
         forward = _spread(estimates, self.p.least_sigma_rad)
@@ -155,19 +160,22 @@ class _Solver:
         up = quaternion.rotate(quaternion.conjugate(q), UP)
         return _Direction(hold.step, self.ups[id(hold)][k], up, self.p.least_sigma_rad)
 
-    def _forward(self, hold: Hold, k: int, segment: str, heading: Estimate) -> _Direction:
-        """Where the wearer faces in a hold, in the frames of sensor and segment."""
-        facing = heading.heading_rad + float(self.facing[self.found.holds.index(hold)])
-        ahead = np.array([math.cos(facing), math.sin(facing), 0.0])
-        in_sensor = quaternion.rotate(quaternion.conjugate(self.found.at(hold)[k]), ahead)
-        in_segment = quaternion.rotate(quaternion.conjugate(q_body_from_segment(hold.step, segment)), FORWARD)
+    def _forward(self, k: int, segment: str, heading: Estimate) -> _Direction:
+        """Where the wearer faces in the reference hold, in the frames of sensor and segment."""
+        ahead = np.array([math.cos(heading.heading_rad), math.sin(heading.heading_rad), 0.0])
+        in_sensor = quaternion.rotate(quaternion.conjugate(self.found.at(self.reference)[k]), ahead)
+        stands = q_body_from_segment(self.reference.step, segment)
+        in_segment = quaternion.rotate(quaternion.conjugate(stands), FORWARD)
         return _Direction("forward", in_sensor, in_segment, heading.sigma_rad)
 
     def _estimates(self, k: int, segment: str) -> list[Estimate]:
-        """All headings of a sensor, at the first hold."""
-        found = [e for walk in self.walks for e in walk_estimates(walk, k, segment, self.p.least_sigma_rad)]
+        """All headings of a sensor, in the reference hold."""
         by_poses = self._by_poses(k, segment)
-        return found if by_poses is None else [by_poses, *found]
+        return self._by_walks(k, segment) if by_poses is None else [by_poses, *self._by_walks(k, segment)]
+
+    def _by_walks(self, k: int, segment: str) -> list[Estimate]:
+        facing = float(self.facing[self.found.holds.index(self.reference)])
+        return [e for walk in self.walks for e in walk_estimates(walk, k, segment, facing, self.p.least_sigma_rad)]
 
     def _by_poses(self, k: int, segment: str) -> Estimate | None:
         """Heading of an arm whose attitude two poses give."""
@@ -175,14 +183,10 @@ class _Solver:
         if not _apart(ups):
             return None
         q = wahba(ups)
-        angles = []
-        for hold in self.stretches.poses:
-            stands = quaternion.multiply(q_body_from_segment(hold.step, segment), q)
-            turn = turn_about_up(quaternion.multiply(self.found.at(hold)[k], quaternion.conjugate(stands)))
-            angles.append(float(turn) - float(self.facing[self.found.holds.index(hold)]))
+        stands = quaternion.multiply(q_body_from_segment(self.reference.step, segment), q)
+        turned = quaternion.multiply(self.found.at(self.reference)[k], quaternion.conjugate(stands))
         residual = max(float(angle_between(quaternion.rotate(q, up.in_sensor), up.in_segment)) for up in ups)
-        mean = math.atan2(float(np.sin(angles).mean()), float(np.cos(angles).mean()))
-        return Estimate("poses", mean, math.hypot(residual, 2.0 * self.p.least_sigma_rad))
+        return Estimate("poses", float(turn_about_up(turned)), math.hypot(residual, 2.0 * self.p.least_sigma_rad))
 
     def _assumed(self, ups: list[_Direction], k: int, segment: str) -> _Direction:
         """Forward of the mounting that is nearest to the previous one and has these directions up.
@@ -299,8 +303,7 @@ class _Solver:
         against = {}
         for k, name in enumerate(sensors):
             by_poses = self._by_poses(k, name) if kind_of(name) == "arm" else None
-            walks = [e for walk in self.walks for e in walk_estimates(walk, k, name, self.p.least_sigma_rad)]
-            by_walk = _mean([e for e in walks if e.source == "walk"])
+            by_walk = _mean([e for e in self._by_walks(k, name) if e.source == "walk"])
             if by_poses is not None and by_walk is not None:
                 against[name] = float(wrapped(by_poses.heading_rad - by_walk.heading_rad))
         return Signs(sensors, self._raised(), tuple(self.walks), against, self.recording.period_s)

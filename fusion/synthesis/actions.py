@@ -1,4 +1,4 @@
-"""What a wearer can be told to do: walk, circle, turn, squat, reach and stand.
+"""What a wearer can be told to do: walk, circle, turn, squat, reach, stand and hold a pose.
 
 Plain data; ``fusion.synthesis.script`` makes a movement of it.
 """
@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 Side = Literal["right", "left"]
+PoseName = Literal["n_pose", "t_pose"]
+POSES: tuple[str, ...] = get_args(PoseName)
+POSE_MOVE_S = 1.5
 SIDE_SIGN: dict[Side, float] = {"right": -1.0, "left": 1.0}
 
 
@@ -116,7 +119,23 @@ class Reach:
         _require("reach: duration_s", self.duration_s, 1.0, 60.0)
 
 
-Action = Stand | Walk | Circle | Turn | Squat | Reach
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Take a pose that a calibration asks for, hold it, and come back."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+    do: Literal["pose"] = "pose"
+    pose: PoseName = "n_pose"
+    duration_s: float = 6.0
+    """With the way there and back, which takes ``POSE_MOVE_S`` each."""
+
+    def __post_init__(self) -> None:
+        if self.pose not in POSES:
+            raise ScriptError(f"pose: {self.pose!r}, allowed: {', '.join(POSES)}")
+        _require("pose: duration_s", self.duration_s, 2.0 * POSE_MOVE_S, 3600.0)
+
+
+Action = Stand | Walk | Circle | Turn | Squat | Reach | Pose
 
 DEFAULT_SCRIPT: tuple[Action, ...] = (
     Stand(duration_s=1.0),

@@ -36,9 +36,12 @@ from fusion.maths import quaternion
 from fusion.records import Float64
 from fusion.synthesis.actions import (
     DEFAULT_START_M,
+    POSE_MOVE_S,
+    POSES,
     SIDE_SIGN,
     Action,
     Circle,
+    Pose,
     Reach,
     ScriptError,
     Side,
@@ -49,6 +52,7 @@ from fusion.synthesis.actions import (
 )
 from fusion.synthesis.legs import rotation_x, rotation_y, rotation_z, solve_leg
 from fusion.synthesis.motion import BodyMotion, smooth
+from fusion.synthesis.poses import draw_towards, held_pose
 from fusion.synthesis.randomness import RandomStream
 
 SAMPLE_RATE_HZ = 100.0
@@ -77,7 +81,7 @@ def scripted_motion(
         ScriptError: for an empty script.
     """
     if not actions:
-        raise ScriptError("script: no actions, expected at least one of stand, walk, circle, turn, squat, reach")
+        raise ScriptError("script: no actions, expected at least one of stand, walk, circle, turn, squat, reach, pose")
     steps = closed(actions, start_m, heading_rad) if repeat else tuple(actions)
     plan = _Plan(steps, start_m, heading_rad, _Legs.of(lengths_m))
     samples = _body(plan, lengths_m, RandomStream(seed, "idle"))
@@ -180,6 +184,8 @@ class _Plan:
     squat: Float64 = field(init=False)
     reach: dict[Side, Float64] = field(init=False)
     """Elevation of each reaching arm, rad."""
+    pose: dict[str, Float64] = field(init=False)
+    """How far each pose is taken, 0..1."""
     feet: dict[Side, _Foot] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -190,6 +196,7 @@ class _Plan:
         speed, turning = np.zeros(total), np.zeros(total)
         self.squat = np.zeros(total)
         self.reach = {"right": np.zeros(total), "left": np.zeros(total)}
+        self.pose = {name: np.zeros(total) for name in POSES}
         for action, span, first, count in zip(self.actions, spans, starts[:-1], counts, strict=True):
             times = np.arange(count) / SAMPLE_RATE_HZ
             part = slice(int(first), int(first) + count)
@@ -204,6 +211,8 @@ class _Plan:
             elif isinstance(action, Reach):
                 shape = _plateau(times, action.duration_s, 0.4 * action.duration_s)
                 self.reach[action.side][part] = action.elevation_rad * shape
+            elif isinstance(action, Pose):
+                self.pose[action.pose][part] = _plateau(times, action.duration_s, POSE_MOVE_S)
         self._integrate(speed, turning)
         self._plant(spans, starts)
 
@@ -359,6 +368,12 @@ def _body(plan: _Plan, lengths_m: Float64, random: RandomStream) -> Float64:
     samples[:, COORDINATE["neck_x"]] = idle["neck_x"]
     samples[:, COORDINATE["neck_y"]] = -0.05 - 0.45 * squat - 0.12 * reach_sum + idle["neck_y"]
     samples[:, COORDINATE["neck_z"]] = -0.07 * lead - 0.08 * twist + idle["neck_z"]
+    for name, share in plan.pose.items():
+        if not share.any():
+            continue
+        held = np.tile(held_pose(name, 0.0), (total, 1))
+        held[:, COORDINATE["root_rz"]] = plan.heading
+        draw_towards(samples, held, share)
     return samples
 
 

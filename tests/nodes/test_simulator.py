@@ -256,7 +256,7 @@ nodes:
     for place, part in {
         (4, 15): "unknown key; did you mean 'count'?; allowed: count, radius_m",
         (5, 16): "unknown key; did you mean 'noise_px'?",
-        (8, 18): "'wlak' is not allowed; did you mean 'walk'?; allowed: stand, walk, circle, turn, squat, reach",
+        (8, 18): "'wlak' is not allowed; did you mean 'walk'?; allowed: stand, walk, circle, turn, squat, reach, pose",
         (9, 13): "distance_m: -3.0, allowed 0.2 to 1000",
         (10, 24): "unknown key; did you mean 'distance_m'?; allowed: do, distance_m, speed_m_s",
         (11, 31): "'up' is not allowed; allowed: right, left",

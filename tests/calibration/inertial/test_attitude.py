@@ -72,7 +72,7 @@ def test_orientations_are_right_but_for_the_heading(
     heading = turn_about_up(away[0])
     expected = quaternion.multiply(quaternion.from_rotvec([0.0, 0.0, float(heading[0])]), q)
     np.testing.assert_allclose(quaternion.angle_between(expected, found.q_world_from_sensor), 0.0, atol=2e-3)
-    np.testing.assert_allclose(found.bias_rad_s[0, 0], bias, atol=1e-9)
+    np.testing.assert_allclose(found.bias_rad_s[0], bias, atol=1e-9)
 
 
 def test_the_way_between_stands_survives_biases() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,25 +18,17 @@ MOUNT = ImuMount(segment="head", q_segment_from_sensor=quaternion.from_rotvec([0
 
 
 def state(error_rad: tuple[float, float, float] = (0.1, -0.05, 0.02), sigma_deg: float = 2.0) -> InertialState:
-    one = np.full(1, np.nan)
-    flags = np.zeros(1, np.uint8)
-    return InertialState(
-        measured_ns=0,
-        received_ns=0,
-        sensors=("head",),
-        wearer=1,
-        rates_hz=one,
-        q_world_from_sensor=np.full((1, 4), np.nan, np.float32),
-        bias_rad_s=np.zeros((1, 3), np.float32),
-        at_rest=flags,
-        magnetic_used=flags,
-        magnetic_disturbed=flags,
-        settled=flags,
-        heading_rad=one.astype(np.float32),
-        heading_sigma_rad=one.astype(np.float32),
-        mounting_error_rad=np.array([error_rad], np.float32),
-        mounting_sigma_rad=np.array([math.radians(sigma_deg)], np.float32),
-    )
+    """Of a sensor on the head; only its mounting matters."""
+    arrays: dict[str, Any] = {
+        item.name: np.zeros(
+            [1 if isinstance(part, str) else part for part in item.metadata["shape"]], item.metadata["dtype"]
+        )
+        for item in fields(InertialState)
+        if "shape" in item.metadata
+    }
+    arrays["mounting_error_rad"][:] = error_rad
+    arrays["mounting_sigma_rad"][:] = math.radians(sigma_deg)
+    return InertialState(measured_ns=0, received_ns=0, sensors=("head",), wearer=1, **arrays)
 
 
 def test_a_known_error_is_put_behind_the_profile_s_mounting() -> None:

@@ -26,6 +26,7 @@ from fusion.synthesis.simulation import IMUS, Lab, Simulation, simulated_rig
 from nodes import simulator
 from nodes.cli import main
 from nodes.commands.guide_display import GuideDisplay, bar
+from nodes.graph.loader import load_graph
 from nodes.graph.rundir import RUNTIME_VARIABLE
 from nodes.node import Envelope
 from nodes.sessions.reader import SessionReader
@@ -196,6 +197,40 @@ def test_a_graph_is_guided_recorded_and_calibrated_again(
     assert command(again, "--session", recorded) == 0
     apart = errors_deg(load_profile(again), {mount.segment: mount.q_segment_from_sensor for mount in guided.imus})
     assert max(apart.values()) < 0.5
+
+
+SIMULATED = """
+session: {name: simulated, time: data}
+nodes:
+  sim:
+    type: simulator
+    cameras: null
+    radars: null
+    imus: {mounting_error_rad: 0.5}
+    wearers:
+      - repeat: false
+        heading_rad: 1.0
+        script:
+          - {do: pose, pose: n_pose}
+          - {do: pose, pose: t_pose}
+          - {do: pose, pose: n_pose}
+          - {do: stand, duration_s: 2.0}
+          - {do: walk, distance_m: 2.5}
+          - {do: stand, duration_s: 3.0}
+"""
+
+
+def test_the_simulator_s_wearer_is_guided(tmp_path: Path) -> None:
+    graph, profile = tmp_path / "simulated.yaml", tmp_path / "lab.toml"
+    graph.write_text(SIMULATED)
+    assert command(profile, "--graph", graph) == 0
+    (params,) = load_graph(graph).graph.nodes.values()
+    assert isinstance(params, simulator.Params)
+    assert params.imus is not None
+    worn = VirtualImus(IMUS, params.imus, simulator.wearers_of(params)[0], params.seed)
+    truth = {mount.segment: mount.q_segment_from_sensor for mount in worn.mounts}
+    assert max(errors_deg(simulator.simulated_rig(params), truth).values()) > 20.0
+    assert max(errors_deg(load_profile(profile), truth).values()) < 6.0
 
 
 def test_a_graph_that_ends_too_soon_leaves_the_profile(
