@@ -28,6 +28,8 @@ AHEAD_S = 0.25
 """Movement is made for so long at a time."""
 UNPLUGGED_S = 1.5
 START_DELAY_S = 0.05
+PHASES = 4
+"""Devices of one rate do not sample together: each begins at one of so many parts of a period."""
 _MOST_SKEW = 50e-6
 _MTI_TICKS = 3600.0
 """Device clocks begin somewhere in their first hour."""
@@ -197,6 +199,7 @@ class _Outlet:
     sensors: list[int]
     offset_s: float
     skew: float
+    phase: int
 
 
 class FakeBody:
@@ -234,6 +237,7 @@ class FakeBody:
             sensors=sensors,
             offset_s=self._chance.uniform(0.0, _MTI_TICKS),
             skew=self._chance.uniform(-_MOST_SKEW, _MOST_SKEW),
+            phase=self._chance.randrange(PHASES),
         )
 
     @property
@@ -266,12 +270,17 @@ class FakeBody:
             wake: file that ends a wait when it can be read.
             seconds: how long to play; None for ever.
         """
-        begun_s = time.monotonic() + START_DELAY_S - self._number / self.params.rate_hz
-        last = None if seconds is None else self._number + round(seconds * self.params.rate_hz)
+        rate_hz = self.params.rate_hz
+        begun_s = time.monotonic() + START_DELAY_S - self._number / rate_hz
+        last = None if seconds is None else self._number + round(seconds * rate_hz)
+        in_turn = sorted(self._outlets, key=lambda outlet: outlet.phase)
         while not stopped() and (last is None or self._number < last):
-            self._listen_until(begun_s + self._number / self.params.rate_hz, wake)
-            self._faults(self._number / self.params.rate_hz)
-            self._play()
+            self._faults(self._number / rate_hz)
+            for outlet in in_turn:
+                time_s, moments = self._movement.at(self._number, outlet.phase)
+                self._listen_until(begun_s + time_s, wake)
+                self._play(outlet, time_s, moments)
+            self._number += 1
 
     def unplug(self, number: int = 0) -> None:
         """Pull the cable of one device."""
@@ -300,14 +309,10 @@ class FakeBody:
                 if said:
                     outlet.port.send(said)
 
-    def _play(self) -> None:
-        time_s, moments = self._movement.at(self._number)
-        for outlet in self._outlets:
-            device_s = outlet.offset_s + time_s * (1.0 + outlet.skew)
-            messages = outlet.device.emit(self._number, device_s, [moments[k] for k in outlet.sensors])
-            for message in messages:
-                self._send(outlet.port, message)
-        self._number += 1
+    def _play(self, outlet: _Outlet, time_s: float, moments: list[Moment]) -> None:
+        device_s = outlet.offset_s + time_s * (1.0 + outlet.skew)
+        for message in outlet.device.emit(self._number, device_s, [moments[k] for k in outlet.sensors]):
+            self._send(outlet.port, message)
 
     def _send(self, port: PtyPort | UdpPort, message: bytes) -> None:
         faults, chance = self.params.faults, self._chance
@@ -349,11 +354,11 @@ class _Movement:
         from fusion.synthesis.wearer import Wearer
 
         self._segments = segments
-        self._batch = max(1, round(AHEAD_S * params.rate_hz))
-        self._rate_hz = params.rate_hz
+        self._batch = PHASES * max(1, round(AHEAD_S * params.rate_hz))
+        self._rate_hz = PHASES * params.rate_hz
         inertial = InertialParams(
             sites=segments,
-            rate_hz=params.rate_hz,
+            rate_hz=self._rate_hz,
             samples_per_record=self._batch,
             magnetometer=params.magnetometer,
             drop_share=0.0,
@@ -364,10 +369,11 @@ class _Movement:
         self._made: tuple[int, Any, Any] = (-1, None, None)
         self.at(0)  # Kernels are compiled before the first sample is due.
 
-    def at(self, number: int) -> tuple[float, list[Moment]]:
-        """Time from the start, s, and what each sensor feels at the sample ``number``."""
+    def at(self, number: int, phase: int = 0) -> tuple[float, list[Moment]]:
+        """Time from the start, s, and what each sensor feels at the sample ``number`` of a device of that phase."""
         import numpy as np
 
+        number = PHASES * number + phase
         batch, place = divmod(number, self._batch)
         if self._made[0] != batch:
             ((_, record),) = self._imus.records(batch, 1, 0)
