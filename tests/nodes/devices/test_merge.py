@@ -123,6 +123,32 @@ def test_nobody_waits_for_a_silent_sensor_and_it_is_taken_back() -> None:
     assert all(row.readings[1] is not None for row in rows[-50:])
 
 
+def test_the_row_of_a_sample_is_there_at_once_when_the_other_has_been_silent() -> None:
+    merger = Merger(MergeParams(sensors=2, silent_s=0.2))
+    play(merger, [0, 0], 30)
+    delays = []
+    for k in range(30, 80):
+        time_ns = BASE_NS + k * PERIOD_NS
+        merger.put(0, time_ns, reading(time_ns, 0), time_ns + 1_000_000)
+        delays += [time_ns - row.time_ns for row in merger.rows(time_ns + 1_000_000)]
+    assert max(delays[:10]) > 60_000_000  # It was waited for at first.
+    assert max(delays[-20:]) < 1_000_000
+
+
+def test_the_grid_follows_when_stamps_shift() -> None:
+    """As when a clock is mapped anew: after a while samples pass as they are again."""
+    merger = Merger(MergeParams(sensors=1))
+    rows: list[Row] = []
+    for k in range(200):
+        time_ns = BASE_NS + k * PERIOD_NS + (3_000_000 if k > 50 else 0)
+        merger.put(0, time_ns, reading(time_ns, 0), time_ns)
+        rows += merger.rows(time_ns)
+    times_are_steady(rows)
+    late_ns = [(row.time_ns - BASE_NS) % PERIOD_NS for row in rows]
+    assert late_ns[20] == pytest.approx(0, abs=1000)
+    assert late_ns[-1] == pytest.approx(3_000_000, abs=10_000)
+
+
 def test_after_a_silence_of_all_rows_stand_on_samples_again() -> None:
     merger = Merger(MergeParams(sensors=1))
     gap = {(0, k) for k in range(50, 1050)}
