@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from nodes.graph.supervisor import Supervisor
 
 GUIDE_NODE = "guide"
+RESULT_S = 5.0
+"""Windows show the outcome for so long before the graph ends."""
 _POLL_S = 0.05
 _SAMPLES = "/samples"
 
@@ -53,8 +55,10 @@ def guide_with_graph(path: Path, steps: tuple[str, ...], args: argparse.Namespac
         log = io.StringIO() if display.live else None
         follower: list[_Follower] = []
 
+        windows = not args.headless and any(params.type == "viewer" for params in graph.graph.nodes.values())
+
         def started(supervisor: Supervisor) -> None:
-            follower.append(_Follower(supervisor, display))
+            follower.append(_Follower(supervisor, display, RESULT_S if windows else 0.0))
 
         try:
             report = run_graph(graph, headless=args.headless, log_stream=log, started=started)
@@ -123,8 +127,8 @@ def _upstream(graph: LoadedGraph, nodes: set[str]) -> set[str]:
 class _Follower:
     """A thread that shows the guides of the graph that this process runs, and ends it when the last one has come."""
 
-    def __init__(self, supervisor: Supervisor, display: GuideDisplay) -> None:
-        self._supervisor, self._display = supervisor, display
+    def __init__(self, supervisor: Supervisor, display: GuideDisplay, result_s: float) -> None:
+        self._supervisor, self._display, self._result_s = supervisor, display, result_s
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="guide", daemon=True)
         self._thread.start()
@@ -148,6 +152,7 @@ class _Follower:
                     if isinstance(envelope.record, Guide):
                         self._display.show(envelope.record)
                         if envelope.record.step in ENDED:
+                            self._closing.wait(self._result_s)
                             self._supervisor.stop_requested = f"the calibration is {envelope.record.step}"
         finally:
             observer.close()
