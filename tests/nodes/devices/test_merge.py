@@ -151,10 +151,21 @@ def test_the_grid_follows_when_stamps_shift() -> None:
 
 def test_after_a_silence_of_all_rows_stand_on_samples_again() -> None:
     merger = Merger(MergeParams(sensors=1))
-    gap = {(0, k) for k in range(50, 1050)}
-    rows = play(merger, [0], 1200, lost=gap)
-    assert [row.time_ns for row in rows[-100:]] == [BASE_NS + k * PERIOD_NS for k in range(1100, 1200)]
-    assert all(row.readings[0] is not None for row in rows)
+    play(merger, [0], 50)
+    rows: list[Row] = []
+    times = [BASE_NS + 4_000_000 + k * PERIOD_NS for k in range(1050, 1100)]
+    for time_ns in times:
+        merger.put(0, time_ns, reading(time_ns, 0), time_ns)
+        rows += merger.rows(time_ns)
+    assert [row.time_ns for row in rows] == times
+    assert [row.readings[0] for row in rows] == [reading(time_ns, 0) for time_ns in times]
+
+
+def test_samples_that_nobody_takes_are_bounded() -> None:
+    merger = Merger(MergeParams(sensors=1, most_waiting=64))
+    for k in range(1000):
+        merger.put(0, BASE_NS + k * PERIOD_NS, reading(BASE_NS, 0), BASE_NS)
+    assert len(merger._channels[0].times) == len(merger._channels[0].readings) == 64
 
 
 @settings(deadline=None, max_examples=50)
