@@ -310,7 +310,8 @@ class _Publisher:
         values = np.array([[reading or missing for reading in row.readings] for row in rows], dtype=np.float32)
         record = InertialSamples(
             measured_ns=rows[-1].time_ns,
-            received_ns=self._context.clock.now_ns(),
+            # The grid may run ahead of the samples by a small share of a period.
+            received_ns=max(self._context.clock.now_ns(), rows[-1].time_ns),
             sensors=self._segments,
             times_ns=np.array([row.time_ns for row in rows], dtype=np.int64),
             specific_force_m_s2=np.ascontiguousarray(values[:, :, 0:3]),
