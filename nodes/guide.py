@@ -74,13 +74,15 @@ def run(params: Params, context: NodeContext) -> None:
         waited_s = 0.0
         if guided.step_name in ENDED or not isinstance(envelope.record, InertialSamples):
             continue
-        for shown in guided.step(envelope.record):
-            stream = "annotation" if isinstance(shown, Annotation) else "guide"
-            context.publish(f"{context.name}/{stream}", shown, cause=envelope)
+        shown = guided.step(envelope.record)
+        context.counters.update({f"refused/{reason}": count for reason, count in guided.refused.items()})
         if guided.result is not None:
             context.log.info("calibration %s", guided.step_name)
             if params.out is not None:
                 write_outcome(Path(params.out), guided.result)
+        for record in shown:
+            stream = "annotation" if isinstance(record, Annotation) else "guide"
+            context.publish(f"{context.name}/{stream}", record, cause=envelope)
 
 
 def _remind(context: NodeContext, waited_s: float) -> float:

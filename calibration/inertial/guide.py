@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from calibration.inertial.poses import kind_of
-from calibration.inertial.recording import NS_PER_S, gather
-from calibration.inertial.result import CalibrationParams, InertialCalibration
+from calibration.inertial.recording import NS_PER_S, gather, readable
+from calibration.inertial.result import CalibrationParams, Finding, InertialCalibration
 from calibration.inertial.solve import calibrate
 from calibration.inertial.steps import Interval
 from calibration.inertial.stillness import angle_between
 from calibration.tables import CalibrationError
+from fusion.body.skeleton import SEGMENT_NAMES
 from fusion.records import Annotation, Float64, Guide, InertialSamples, Record
 
 AUTHOR = "calibrate imu"
@@ -34,10 +36,11 @@ INSTRUCTIONS = {
 }
 GUIDED_STEPS = tuple(INSTRUCTIONS)
 _RAISED_RAD = math.radians(45.0)
+_MAX_REASONS = 20
 _RESTLESS = 2.0
 """Activity above which somebody moves on purpose."""
-_KEPT_RECORDS = 200_000
-"""Half an hour of ten systems at 100 records a second: no calibration is longer; then it ends with what there is."""
+_KEPT_RECORDS = 60_000
+"""Ten minutes at 100 records a second; what is older is forgotten, and a calibration that needs it is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,11 @@ class Guided:
         self.intervals: list[Interval] = []
         self._previous = dict(previous or {})
         self._expected = tuple(expected)
-        self._records: list[InertialSamples] = []
+        self.refused: dict[str, int] = {}
+        """Records that could not be used, counted by reason."""
+        self._records: deque[InertialSamples] = deque(maxlen=_KEPT_RECORDS)
+        self._system: dict[str, tuple[str, ...]] = {}
+        """Of each segment, the sensors of the system that it belongs to."""
         self._heard: dict[str, _Heard] = {}
         self._first_ns: int | None = None
         self._told_ns = 0
@@ -119,7 +126,7 @@ class Guided:
 
     def step(self, record: InertialSamples) -> list[Record]:
         """Take samples in; what to show and what to note, if anything."""
-        if self.result is not None or not len(record.times_ns):
+        if self.result is not None or not len(record.times_ns) or not self._usable(record):
             return []
         self._records.append(record)
         self._listen(record)
@@ -131,6 +138,26 @@ class Guided:
         activity = self._activity(now_ns)
         notes = self._advance(now_ns, activity)
         return [*(self._note(text, record) for text in notes), self._show(record, activity)]
+
+    def _usable(self, record: InertialSamples) -> bool:
+        """Whether a record's sensors are on segments that no other system has; if not, it is counted."""
+        reason = self._fault(record.sensors)
+        if reason:
+            self._message = reason
+            # A name comes from the network: only so many are told apart.
+            reason = reason if reason in self.refused or len(self.refused) < _MAX_REASONS else "other reasons"
+            self.refused[reason] = self.refused.get(reason, 0) + 1
+        return not reason
+
+    def _fault(self, sensors: tuple[str, ...]) -> str:
+        """What is wrong with the names of a system's sensors; empty if nothing is."""
+        for name in sensors:
+            if name not in SEGMENT_NAMES:
+                return f"a sensor that is on no segment: {name!r}"
+            if sensors.count(name) > 1 or self._system.get(name, sensors) != sensors:
+                return f"a second sensor on {name}"
+        self._system.update(dict.fromkeys(sensors, sensors))
+        return ""
 
     # --- What is done -----------------------------------------------------------------------------------
 
@@ -209,16 +236,24 @@ class Guided:
         self._still_since_ns = self._moving_since_ns = self._stood_ns = None
         self._index += 1
         self._message = ""
-        if self._index == len(self.params.steps) or len(self._records) > _KEPT_RECORDS:
-            self._solve()
+        if self._index == len(self.params.steps):
+            self.result = self._solve()
+            self._message = "; ".join(finding.message for finding in self.result.refusals)
         return [f"imu calibration: {interval.step} from {interval.begin_ns} to {interval.end_ns}"]
 
-    def _solve(self) -> None:
-        recording = gather(self._records)
-        first, last = int(recording.times_ns[0]), int(recording.times_ns[-1])
-        intervals = [Interval(item.step, max(item.begin_ns, first), min(item.end_ns, last)) for item in self.intervals]
-        self.result = calibrate(recording, intervals, self._previous, self.params.calibration)
-        self._message = "; ".join(finding.message for finding in self.result.refusals)
+    def _solve(self) -> InertialCalibration:
+        try:
+            recording = gather(self._records)
+            # Systems begin and end within a record of each other.
+            first, last = int(recording.times_ns[0]), int(recording.times_ns[-1])
+            intervals = [
+                Interval(item.step, max(item.begin_ns, first), min(item.end_ns, last)) for item in self.intervals
+            ]
+            if any(item.end_ns <= first for item in self.intervals):
+                raise CalibrationError("the calibration took too long, its beginning is forgotten; begin again")
+            return calibrate(recording, intervals, self._previous, self.params.calibration)
+        except CalibrationError as error:
+            return InertialCalibration((), (Finding("pose", (), str(error)),), ())
 
     # --- What is heard ----------------------------------------------------------------------------------
 
@@ -227,7 +262,7 @@ class Guided:
         readings = np.concatenate([record.specific_force_m_s2, record.angular_rate_rad_s], axis=2).astype(np.float64)
         for k, name in enumerate(record.sensors):
             heard = self._heard.setdefault(name, _Heard())
-            told = np.isfinite(readings[:, k]).all(axis=1)
+            told = readable(readings[:, k])
             heard.times_ns += record.times_ns[told].tolist()
             heard.readings += list(readings[told, k])
             old = sum(time_ns < oldest_ns for time_ns in heard.times_ns[:-1])

@@ -14,6 +14,8 @@ from fusion.records import Bool, Float64, InertialSamples, Int64
 NS_PER_S = 1e9
 GAP_S = 0.1
 """What is further away than this from a sensor's samples is missing; shorter holes are put on the line between them."""
+MOST_RATE_RAD_S, MOST_FORCE_M_S2 = 100.0, 2000.0
+"""No sensor for people measures more; such a reading is a broken one (as in ``OrientationFilter``)."""
 _SHORTEST_PERIOD_S = 0.001
 _LEAST_SAMPLES = 20
 
@@ -93,8 +95,15 @@ def _joined(records: list[InertialSamples]) -> tuple[Int64, Float64]:
     values = np.concatenate(
         [np.concatenate([r.specific_force_m_s2, r.angular_rate_rad_s], axis=2) for r in records]
     ).astype(np.float64)
+    values[~readable(values)] = np.nan
     later = times > np.maximum.accumulate(np.concatenate([times[:1] - 1, times[:-1]]))
     return times[later], values[later]
+
+
+def readable(values: Float64) -> Bool:
+    """Whether readings [..., 6] of force and rate are there and can be."""
+    force, rate = np.abs(values[..., :3]).max(axis=-1), np.abs(values[..., 3:]).max(axis=-1)
+    return np.asarray((force < MOST_FORCE_M_S2) & (rate < MOST_RATE_RAD_S))
 
 
 def _steady_times(systems: list[Int64]) -> Int64:

@@ -32,7 +32,7 @@ from calibration.inertial.headings import (
     yaw_since_first,
 )
 from calibration.inertial.placement import Signs, wrong_places
-from calibration.inertial.poses import FORWARD, UP, kind_of, q_body_from_segment
+from calibration.inertial.poses import FORWARD, UP, kind_of, part_of, q_body_from_segment
 from calibration.inertial.recording import Recording
 from calibration.inertial.result import (
     CalibrationParams,
@@ -128,7 +128,7 @@ class _Solver:
 
     def _sensor(self, k: int, segment: str) -> tuple[SensorCalibration, list[Finding]]:
         findings: list[Finding] = []
-        ups = [self._up(hold, k, segment) for hold in self.stretches.poses]
+        ups = [self._up(hold, k, segment) for hold in self._poses_of(segment)]
         estimates = self._estimates(k, segment)
         mean = _mean(estimates)
         # What the poses say of the heading is in their ups already.
@@ -154,6 +154,12 @@ class _Solver:
             sources=tuple(dict.fromkeys(estimate.source for estimate in estimates)),
         )
         return sensor, findings
+
+    def _poses_of(self, segment: str) -> list[Hold]:
+        """The holds in which a segment stands as the pose has it: a shoulder rises with the arm."""
+        poses = list(self.stretches.poses)
+        hanging = [hold for hold in poses if hold.step == "n_pose"]
+        return hanging if hanging and part_of(segment) == "shoulder" else poses
 
     def _up(self, hold: Hold, k: int, segment: str) -> _Direction:
         q = q_body_from_segment(hold.step, segment)

@@ -148,3 +148,38 @@ def test_steps_that_cannot_be_guided_are_refused() -> None:
         GuideParams(steps=("n_pose", "dance"))
     with pytest.raises(CalibrationError, match="none: cannot be guided"):
         GuideParams(steps=())
+
+
+def test_sensors_in_places_that_there_are_not_are_counted_and_do_no_harm() -> None:
+    guided = Guided()
+    good = played().records
+    strange = [replace(record, sensors=("elbow", *record.sensors[1:])) for record in good[:3]]
+    double = [replace(record, sensors=("head", *record.sensors[1:])) for record in good[:2]]
+    followed(guided, [good[0], *strange, *double])
+    assert guided.refused["a sensor that is on no segment: 'elbow'"] == 3
+    assert sum(guided.refused.values()) == 5
+    assert any(reason.startswith("a second sensor on ") for reason in guided.refused)
+    followed(guided, good[1:])
+    assert guided.step_name == "done"
+
+
+def test_names_from_the_network_fill_no_memory() -> None:
+    guided = Guided()
+    record = played().records[0]
+    for number in range(1000):
+        guided.step(replace(record, sensors=(f"s{number}", *record.sensors[1:])))
+    assert sum(guided.refused.values()) == 1000
+    assert len(guided.refused) <= 21
+
+
+def test_readings_that_cannot_be_are_as_if_missing() -> None:
+    def broken(record: InertialSamples) -> InertialSamples:
+        if record.measured_ns // 10**7 % 40:
+            return record
+        force = record.specific_force_m_s2.copy()
+        force[:, 0] = 1e30
+        return replace(record, specific_force_m_s2=force)
+
+    guided = Guided()
+    followed(guided, [broken(record) for record in played().records])
+    assert guided.step_name == "done"

@@ -323,3 +323,18 @@ def test_an_arm_that_comes_down_before_the_walk_is_not_taken_for_the_wearer_s_wa
 def test_no_quality_is_better_than_a_pose_can_be_held() -> None:
     for params in (WHOLE, EXACT):
         assert min(sensor.quality_rad for sensor in solved(practice(3, params)).sensors) > CalibrationParams().pose_rad
+
+
+def test_a_shoulder_is_calibrated_by_the_n_pose_as_it_rises_with_the_arm() -> None:
+    sites = ("pelvis", "left_shoulder", "left_forearm")
+
+    def risen(record: InertialSamples) -> InertialSamples:
+        """In the T-pose the shoulder's sensor is turned by what the body's model leaves out."""
+        if not 4.0 < record.measured_ns / NS_PER_S < 8.0:
+            return record
+        return turned_from(4.0, "left_shoulder", quaternion.from_rotvec([0.4, 0.0, 0.0]))(record)
+
+    played = practise(sites, 3, EXACT)
+    found = solved(changed(played, risen))
+    assert found.accepted, [finding.message for finding in found.refusals]
+    assert errors_deg(played, found)["left_shoulder"] < 4.0
