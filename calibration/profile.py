@@ -14,6 +14,7 @@ translation_m = [0.0, 1.2, 4.0]
 [imus.pelvis]                        # name of the segment
 q_segment_from_sensor = [1.0, 0.0, 0.0, 0.0]        # wxyz
 lever_arm_m = [0.0, 0.0, 0.0]
+quality_rad = 0.08                   # by kinefuse calibrate imu
 
 [radars.radar]
 rotation = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]    # x_world = rotation x_radar + position_m
@@ -57,7 +58,7 @@ _CAMERA_KEYS = (
     "delay_s",
     "residual_px",
 )
-_IMU_KEYS = ("q_segment_from_sensor", "lever_arm_m")
+_IMU_KEYS = ("q_segment_from_sensor", "lever_arm_m", "quality_rad")
 _RADAR_KEYS = ("rotation", "position_m", "azimuth_fov_rad", "elevation_fov_rad", "range_max_m")
 _SUBJECT_KEYS = ("name", "stature_m", "lengths_m")
 
@@ -133,6 +134,7 @@ def _read_imu(segment: str, table: Table) -> ImuMount:
             segment=segment,
             q_segment_from_sensor=table.numbers("q_segment_from_sensor", (4,)),
             lever_arm_m=lever_arm_m,
+            quality_rad=table.number("quality_rad", math.nan, low=0.0, high=math.pi),
         )
     except RigError as error:
         raise table.error("", str(error)) from error
@@ -216,10 +218,13 @@ def _camera_values(camera: Camera) -> dict[str, Any]:
 
 
 def _imu_values(imu: ImuMount) -> dict[str, Any]:
-    return {
+    values: dict[str, Any] = {
         "q_segment_from_sensor": imu.q_segment_from_sensor.tolist(),
         "lever_arm_m": imu.lever_arm_m.tolist(),
     }
+    if math.isfinite(imu.quality_rad):
+        values["quality_rad"] = imu.quality_rad
+    return values
 
 
 def _radar_values(radar: RadarMount) -> dict[str, Any]:

@@ -106,6 +106,8 @@ class ImuMount:
     """wxyz."""
     lever_arm_m: Float64 = field(default_factory=lambda: np.zeros(3))
     """Sensor position from the segment's origin, segment frame."""
+    quality_rad: float = float("nan")
+    """How well its calibration claims to know the mounting."""
 
     def __post_init__(self) -> None:
         quaternion = _checked(f"imu {self.segment}: q_segment_from_sensor", self.q_segment_from_sensor, (4,))

@@ -236,7 +236,11 @@ def merged(before: Rig, found: InertialCalibration) -> Rig:
 
     known = {mount.segment: mount for mount in before.imus}
     mounts = (
-        replace(known.get(s.segment) or usual_mount(s.segment), q_segment_from_sensor=s.q_segment_from_sensor)
+        replace(
+            known.get(s.segment) or usual_mount(s.segment),
+            q_segment_from_sensor=s.q_segment_from_sensor,
+            quality_rad=s.quality_rad,
+        )
         for s in found.sensors
     )
     return replace(before, imus=tuple(mounts))

@@ -225,9 +225,15 @@ def with_mountings(before: Rig, found: tuple[Refined, ...]) -> Rig:
     """The profile with the new mountings; where there is none, the old one stays."""
     from dataclasses import replace
 
-    new = {item.segment: item.q_segment_from_sensor for item in found if not item.refusal}
+    new = {item.segment: item for item in found if not item.refusal}
     mounts = tuple(
-        replace(mount, q_segment_from_sensor=new.get(mount.segment, mount.q_segment_from_sensor))
+        replace(
+            mount,
+            q_segment_from_sensor=new[mount.segment].q_segment_from_sensor,
+            quality_rad=new[mount.segment].sigma_rad,
+        )
+        if mount.segment in new
+        else mount
         for mount in before.imus
     )
     return replace(before, imus=mounts)

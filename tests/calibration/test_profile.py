@@ -35,6 +35,7 @@ def example_rig(seed: int = 0, camera_name: str = "front") -> Rig:
         segment="pelvis",
         q_segment_from_sensor=Rotation.from_matrix(rotations[1]).as_quat(scalar_first=True),
         lever_arm_m=draw.normal(0.0, 0.1, 3),
+        quality_rad=float(draw.uniform(0.0, 0.5)),
     )
     radar = RadarMount(name="radar", r_world_from_radar=rotations[2], position_world_m=draw.normal(size=3))
     subject = Subject(name="A. N. Other", stature_m=1.71, lengths_m=REFERENCE_LENGTHS_M * 0.96)
@@ -59,6 +60,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, seed:
     np.testing.assert_array_equal(one.t_camera_from_world_m, other.t_camera_from_world_m)
     np.testing.assert_allclose(rig.imus[0].q_segment_from_sensor, again.imus[0].q_segment_from_sensor, atol=1e-15)
     np.testing.assert_array_equal(rig.imus[0].lever_arm_m, again.imus[0].lever_arm_m)
+    assert rig.imus[0].quality_rad == again.imus[0].quality_rad
     np.testing.assert_array_equal(rig.radars[0].r_world_from_radar, again.radars[0].r_world_from_radar)
     np.testing.assert_array_equal(rig.radars[0].position_world_m, again.radars[0].position_world_m)
     assert again.subject.stature_m == rig.subject.stature_m

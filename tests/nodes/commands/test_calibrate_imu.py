@@ -107,7 +107,10 @@ def test_a_session_becomes_a_profile(
     assert told["steps"] == ["n_pose", "t_pose", "walk"]
     assert [sensor["segment"] for sensor in told["sensors"]] == list(SITES)
     assert all(0.0 < sensor["quality_deg"] < 15.0 for sensor in told["sensors"])
-    assert max(errors_deg(load_profile(profile), played.truth).values()) < 10.0
+    written = load_profile(profile)
+    assert max(errors_deg(written, played.truth).values()) < 10.0
+    qualities = [math.degrees(mount.quality_rad) for mount in written.imus]
+    assert qualities == pytest.approx([sensor["quality_deg"] for sensor in told["sensors"]])
 
 
 def test_a_profile_keeps_everything_else(played: Practice, session: Path, tmp_path: Path) -> None:
@@ -330,6 +333,8 @@ def test_what_a_camera_has_shown_makes_the_mountings_better(tmp_path: Path, caps
     sensors = {sensor["segment"]: sensor for sensor in told["sensors"]}
     before, after = errors_deg(rig, truth), errors_deg(load_profile(profile), truth)
     assert sensors["left_lower_leg"]["refined"]
+    mounts = {mount.segment: mount for mount in load_profile(profile).imus}
+    assert math.degrees(mounts["left_lower_leg"].quality_rad) == pytest.approx(sensors["left_lower_leg"]["sigma_deg"])
     assert before["left_lower_leg"] > 8.0
     assert after["left_lower_leg"] < 4.0
     for name, sensor in sensors.items():
