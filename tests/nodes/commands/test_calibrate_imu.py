@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,17 @@ from calibration.profile import load_profile, profile_text, save_profile
 from fusion.maths import quaternion
 from fusion.records import Float64, Guide, Record
 from fusion.rig import ImuMount, Rig, Subject
+from fusion.synthesis.actions import Action, Pose, Stand, Walk
 from fusion.synthesis.imus import VirtualImus
+from fusion.synthesis.motion import draw_lengths
 from fusion.synthesis.params import InertialParams, RingParams
+from fusion.synthesis.script import scripted_motion
 from fusion.synthesis.simulation import IMUS, Lab, Simulation, simulated_rig
+from fusion.synthesis.wearer import Wearer
 from nodes import simulator
 from nodes.cli import main
 from nodes.commands.guide_display import GuideDisplay, bar
+from nodes.devices.fake import FakeBody, FakeParams
 from nodes.graph.loader import load_graph
 from nodes.graph.rundir import RUNTIME_VARIABLE
 from nodes.node import Envelope
@@ -292,6 +298,45 @@ def test_a_running_session_is_guided_without_being_part_of_it(
             running.communicate(timeout=DEADLINE_S)
     assert "4/4 walk" in capsys.readouterr().err
     assert max(errors_deg(load_profile(profile), slow.truth).values()) < 12.0
+
+
+@posix
+def test_serial_bytes_become_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Virtual MTi sensors on pseudo-terminals, the imu node, the guide, the profile."""
+    script: tuple[Action, ...] = (
+        Pose(duration_s=10.0),
+        Stand(duration_s=2.0),
+        Walk(distance_m=2.0),
+        Stand(duration_s=9.0),
+    )
+    monkeypatch.setattr("fusion.synthesis.actions.DEFAULT_SCRIPT", script)
+    body = FakeBody(FakeParams(driver="xsens-mti", count=3))
+    placement = {port: segment for port, places in body.outlets for segment in places.values()}
+    graph, profile = tmp_path / "lab.yaml", tmp_path / "lab.toml"
+    keys = f"port: [{', '.join(placement)}], placement: [{', '.join(placement.values())}]"
+    graph.write_text(f"nodes:\n  imus: {{type: imu, driver: xsens-mti, {keys}}}\n")
+    reading, writing = os.pipe()
+    stopping = threading.Event()
+    playing = threading.Thread(target=lambda: body.run(stopping.is_set, wake=reading, seconds=None))
+    playing.start()
+    try:
+        assert command(profile, "--graph", graph, "--steps", "n_pose,walk") == 0
+    finally:
+        stopping.set()
+        os.write(writing, b"\0")
+        playing.join()
+        body.close()
+        os.close(reading)
+        os.close(writing)
+    sensors = InertialParams(sites=tuple(placement.values()))
+    motion = scripted_motion(script, draw_lengths(0, 1.75))
+    truth = {
+        mount.segment: mount.q_segment_from_sensor
+        for mount in VirtualImus("fake", sensors, Wearer(0, motion), 0).mounts
+    }
+    errors = errors_deg(load_profile(profile), truth)
+    assert set(errors) == set(placement.values())
+    assert max(errors.values()) < 5.0
 
 
 def test_a_session_that_does_not_run_cannot_be_attached_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
