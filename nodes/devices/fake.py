@@ -24,7 +24,7 @@ SITES = (
 )  # fmt: skip
 """Who is worn first; the first six are those of graphs/demo.toml."""
 MAX_COUNT = len(SITES)
-AHEAD_S = 0.25
+AHEAD_S = 0.1
 """Movement is made for so long at a time."""
 UNPLUGGED_S = 1.5
 START_DELAY_S = 0.05

@@ -19,6 +19,8 @@ NS_PER_S = 1_000_000_000
 _STEPS = 32
 _LEAST_STEPS = 4
 _LEARN_EVERY = 8
+SHORTEST_PERIOD_NS = 500_000.0
+"""No sensor for people is faster; stamps that say so are wrong, and rows would be without number."""
 
 Reading = tuple[float, ...]
 """Specific force, rate, field: nine numbers, NaN where there is no field."""
@@ -88,11 +90,8 @@ class Merger:
         self._next_ns = 0
         """When the next row is; 0 before the first."""
         self._last_ns = 0
-
-    @property
-    def period_ns(self) -> float:
+        self.period_ns = 0.0
         """Of the rows: the shortest of the sensors that are known; 0 before one is."""
-        return min((channel.period_ns for channel in self._channels if channel.period_ns), default=0.0)
 
     def put(self, sensor: int, time_ns: int, reading: Reading, now_ns: int) -> None:
         """Take a sample in.
@@ -107,8 +106,9 @@ class Merger:
         channel.heard_ns = now_ns
         times = channel.times
         if not times or time_ns > times[-1]:
-            if times:
-                _learn_period(channel, time_ns - times[-1])
+            if times and _learn_period(channel, time_ns - times[-1]):
+                known = [other.period_ns for other in self._channels if other.period_ns]
+                self.period_ns = max(min(known), SHORTEST_PERIOD_NS)
             if self._last_ns and time_ns < self._last_ns - self.period_ns:
                 self.counts.late += 1
                 return
@@ -211,13 +211,18 @@ class Merger:
                 del channel.times[:passed], channel.readings[:passed]
 
 
-def _learn_period(channel: _Channel, step_ns: int) -> None:
-    """Follow the time between samples: the mean of those near the median, so that gaps and leaps do not count."""
+def _learn_period(channel: _Channel, step_ns: int) -> bool:
+    """Follow the time between samples: the mean of those near the median, so that gaps and leaps do not count.
+
+    Returns:
+        Whether the period has changed.
+    """
     steps = channel.steps
     steps.append(step_ns)
     channel.put += 1
     if len(steps) < _LEAST_STEPS or (len(steps) == _STEPS and channel.put % _LEARN_EVERY):
-        return
+        return False
     middle = sorted(steps)[len(steps) // 2]
     near = [step for step in steps if 0.6 * middle <= step <= 1.4 * middle]
     channel.period_ns = sum(near) / len(near)
+    return True

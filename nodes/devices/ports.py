@@ -107,10 +107,10 @@ class SerialSource:
         except (*broken, ValueError) as error:
             raise PortError(_trouble(port, error), _words(error)) from error
         self._broken = broken
-
-    @property
-    def descriptor(self) -> int | None:
+        self.descriptor = self._descriptor()
         """Of the open file; None on Windows and for URLs that have none."""
+
+    def _descriptor(self) -> int | None:
         try:
             return int(self._serial.fileno()) if os.name == "posix" else None
         except (*self._broken, AttributeError):
