@@ -198,6 +198,7 @@ def run(params: Params, context: NodeContext) -> None:
         raise RequestError(
             f"node {context.name!r}: sensors follow the clock; set session.time: live, or replay a recorded session"
         )
+    _warn_of_profile(params, context)
     system = open_system(params, context)
     publisher = _Publisher(params, context)
     try:
@@ -216,6 +217,23 @@ def run(params: Params, context: NodeContext) -> None:
                 context.counters = system.counters(now_ns)
     finally:
         system.close()
+
+
+def _warn_of_profile(params: Params, context: NodeContext) -> None:
+    """Say which segments' sensors the fusion node will not know how to use."""
+    if context.session.profile is None:
+        return
+    from calibration.profile import load_profile
+
+    known = [mount.segment for mount in load_profile(context.session.profile).imus]
+    unknown = [segment for _, _, segment in params.wiring() if segment not in known]
+    if unknown:
+        context.log.warning(
+            "profile %s does not say how the sensor of %s sits (it has: %s); fusion will not use it until it does",
+            context.session.profile,
+            listed(unknown),
+            listed(known),
+        )
 
 
 def open_system(params: Params, context: NodeContext) -> InertialSystem:

@@ -107,6 +107,7 @@ class SerialSource:
         except (*broken, ValueError) as error:
             raise PortError(_trouble(port, error), _words(error)) from error
         self._broken = broken
+        self._full: type[Exception] = serial.SerialTimeoutException
         self.descriptor = self._descriptor()
         """Of the open file; None on Windows and for URLs that have none."""
 
@@ -128,6 +129,8 @@ class SerialSource:
         """Send."""
         try:
             self._serial.write(data)
+        except self._full:
+            return  # It takes nothing now; who expects an answer says it again.
         except self._broken as error:
             raise GoneError(_words(error)) from error
 

@@ -36,10 +36,10 @@ class SteadyClock:
 class Context:
     """A graph of one node: keeps what is published, stops when told."""
 
-    def __init__(self, *, time_mode: str = "live") -> None:
+    def __init__(self, *, time_mode: str = "live", profile: str | None = None) -> None:
         self.name = "imus"
         self.session = SessionInfo(
-            name="test", profile=None, graph_text="", time=time_mode, headless=True,  # type: ignore[arg-type]
+            name="test", profile=profile, graph_text="", time=time_mode, headless=True,  # type: ignore[arg-type]
         )  # fmt: skip
         self.clock = SteadyClock()
         self.log = logging.getLogger("test.imu")
@@ -266,6 +266,18 @@ def test_a_port_that_is_not_there_yet_is_awaited(tmp_path: Path, caplog: pytest.
         with playing(driver="xsens-mti", link=link):
             context.wait_for(lambda: context.rows() > 10, "rows")
     assert "is there now" in caplog.text
+
+
+def test_a_segment_that_the_profile_does_not_know_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    profile = str(Path(__file__).resolve().parents[2] / "graphs" / "demo.toml")
+    where = {"driver": "xsens-mti", "port": str(tmp_path / "none")}
+    with node(Context(profile=profile), **where, placement=["t8"]) as context:
+        context.wait_for(context.is_ready.is_set, "a start")
+    assert "does not say how the sensor of t8 sits" in caplog.text
+    caplog.clear()
+    with node(Context(profile=profile), **where, placement=["pelvis"]) as context:
+        context.wait_for(context.is_ready.is_set, "a start")
+    assert "does not say" not in caplog.text
 
 
 def test_a_sensor_that_nobody_placed_is_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -132,6 +132,15 @@ def test_a_url_of_pyserial() -> None:
         listener.close()
 
 
+def test_a_url_without_a_file_and_a_device_that_takes_nothing() -> None:
+    port = Port("loop", lambda: open_source("loop://", 115200, ""))
+    assert port.read(0) == []
+    assert port.descriptor is None
+    port.write(b"more than it takes without waiting", 0)
+    assert (port.read(1), port.is_open, port.losses) == ([], True, 0)
+    port.close()
+
+
 def test_datagrams_keep_their_borders_and_senders() -> None:
     source = UdpSource("127.0.0.1", 0)
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
