@@ -286,7 +286,7 @@ def test_a_running_session_is_guided_without_being_part_of_it(
     # The wearer stands for a while at first, so that somebody can attach.
     slow = practise(SITES, 1, PracticeParams(poses=("n_pose", "n_pose", "n_pose", "t_pose", "n_pose")))
     recorded = write(tmp_path / "slow.mcap", [("imus/samples", record) for record in slow.records])
-    graph = graph_file(tmp_path, recorded, "live", "3")
+    graph = graph_file(tmp_path, recorded, "live", "4")
     profile = tmp_path / "lab.toml"
     with process("run", graph) as running:
         assert running.stderr is not None
