@@ -89,6 +89,8 @@ class Params(NodeParams):
     detector: DetectorParams = DetectorParams()
     """How the landmarks of the cameras err."""
     imus: InertialParams | None = InertialParams()
+    calibrated: bool = False
+    """The profile says how the inertial sensors sit by a calibration, and not where they usually do."""
     radars: RadarParams | None = RadarParams()
     """Named ``radar1`` …"""
     pictures: PictureParams | None = None
@@ -125,7 +127,7 @@ def run(params: Params, context: NodeContext) -> None:
         RequestError: if the session's profile does not describe what is simulated, or a clip cannot be used.
     """
     lab = lab_of(params)
-    check_profile(lab, context.session.profile)
+    check_profile(lab, context.session.profile, calibrated=params.calibrated)
     wearers = wearers_of(params)
     data_time = context.session.time == "data"
     duration_s = params.duration_s
@@ -251,8 +253,13 @@ def _warm_up(lab: Lab, wearers: tuple[Wearer, ...], seed: int) -> None:
         pass
 
 
-def check_profile(lab: Lab, profile: str | None) -> None:
+def check_profile(lab: Lab, profile: str | None, *, calibrated: bool = False) -> None:
     """Compare the session's profile with the simulated sensors; a session without a profile passes.
+
+    Args:
+        lab: what is simulated.
+        profile: file of the session's profile.
+        calibrated: the inertial sensors may sit in any way.
 
     Raises:
         RequestError: naming the first difference and the command that writes the right profile.
@@ -262,7 +269,7 @@ def check_profile(lab: Lab, profile: str | None) -> None:
     from calibration.profile import load_profile
     from fusion.synthesis import simulation
 
-    difference = rig_difference(simulation.simulated_rig(lab), load_profile(profile))
+    difference = rig_difference(simulation.simulated_rig(lab), load_profile(profile), calibrated=calibrated)
     if difference:
         raise RequestError(
             f"profile {profile} does not describe the simulated sensors: {difference}; "
@@ -270,7 +277,7 @@ def check_profile(lab: Lab, profile: str | None) -> None:
         )
 
 
-def rig_difference(simulated: Rig, profile: Rig) -> str:
+def rig_difference(simulated: Rig, profile: Rig, *, calibrated: bool = False) -> str:
     """The first simulated sensor that the profile lacks or has otherwise, in words; empty if there is none."""
     cameras = {camera.name: camera for camera in profile.cameras}
     mounts = {mount.segment: mount for mount in profile.imus}
@@ -281,7 +288,7 @@ def rig_difference(simulated: Rig, profile: Rig) -> str:
     if lacking:
         return f"it lacks {', '.join(lacking)}"
     differences = [_camera_difference(camera, cameras[camera.name]) for camera in simulated.cameras]
-    differences += [_mount_difference(mount, mounts[mount.segment]) for mount in simulated.imus]
+    differences += [_mount_difference(mount, mounts[mount.segment]) for mount in simulated.imus if not calibrated]
     differences += [_radar_difference(radar, radars[radar.name]) for radar in simulated.radars]
     return next((difference for difference in differences if difference), "")
 

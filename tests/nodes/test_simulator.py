@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -294,3 +295,16 @@ def test_the_same_seed_gives_the_same_session_bit_by_bit(tmp_path: Path) -> None
     assert topics >= set(params().publishes("sim"))
     assert sum(row[0] == "sim.cam1/landmarks" for row in first) == 45
     assert first == recorded(tmp_path, 2)
+
+
+def test_a_calibrated_profile_may_have_the_sensors_sit_otherwise_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    rig = simulated_rig(params())
+    turned = [replace(mount, q_segment_from_sensor=np.array([0.6, 0.8, 0.0, 0.0])) for mount in rig.imus]
+    save_profile(file, replace(rig, imus=tuple(turned)))
+    with pytest.raises(RequestError, match="mounted otherwise"):
+        check_profile(lab_of(params()), str(file))
+    check_profile(lab_of(params()), str(file), calibrated=True)
+    save_profile(file, replace(rig, imus=tuple(turned[1:])), overwrite=True)
+    with pytest.raises(RequestError, match="it lacks inertial sensor"):
+        check_profile(lab_of(params()), str(file), calibrated=True)
