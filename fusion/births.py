@@ -19,7 +19,7 @@ from fusion.filter.measurements.landmarks import (
     landmark_points,
 )
 from fusion.filter.start import StartParams, pose_from_landmarks, wide_state
-from fusion.filter.start_inertial import inertial_state, with_body_heading
+from fusion.filter.start_inertial import InertialStartParams, inertial_state, stands_posed, with_body_heading
 from fusion.filter.start_one_view import (
     OneViewParams,
     best_start,
@@ -47,6 +47,7 @@ class BirthParams:
 
     start: StartParams = field(default_factory=StartParams)
     one_view: OneViewParams = field(default_factory=OneViewParams)
+    inertial: InertialStartParams = field(default_factory=InertialStartParams)
     landmarks: LandmarkParams = field(default_factory=LandmarkParams)
     iterations: int = 30
     sigma_m: float = 0.02
@@ -155,14 +156,27 @@ class Births:
             self.params.landmarks,
         )
 
-    def from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> State:
+    def from_orientations(
+        self, q_world_from_segment: Float64, segments: Int64, time_ns: int, *, still: bool = False
+    ) -> State:
         """A body whose segments [M] stand at the orientations [M, 4], somewhere.
 
         Sensors without a magnetometer share no heading: the wearer is taken to face ahead, as in a calibration pose.
+        One who stands ``still`` and really is in that pose is known much better.
         """
         aligned = with_body_heading(q_world_from_segment, segments)
+        widths = self.params.inertial
         subject = self.subject
-        state = inertial_state(aligned, segments, time_ns, self.params.start, subject.stature_m, subject.lengths_m)
+        state = inertial_state(
+            aligned,
+            segments,
+            time_ns,
+            self.params.start,
+            subject.stature_m,
+            subject.lengths_m,
+            widths=widths,
+            posed=still and stands_posed(q_world_from_segment, segments, widths.near_rad),
+        )
         state.stereo_ns = NEVER_NS
         return state
 

@@ -404,11 +404,16 @@ class People:
             return None
         return self._new_person(state)
 
-    def bear_from_orientations(self, q_world_from_segment: Float64, segments: Int64, time_ns: int) -> Person | None:
-        """Start the wearer from orientations [M, 4] of segments [M] alone; None where somebody wears the IMUs."""
+    def bear_from_orientations(
+        self, q_world_from_segment: Float64, segments: Int64, time_ns: int, *, still: bool = False
+    ) -> Person | None:
+        """Start the wearer, who stands ``still``, from orientations [M, 4] of segments [M] alone.
+
+        None where somebody wears the IMUs.
+        """
         if any(person.wears_imus for person in self.people) or len(self.people) >= self.params.max_people:
             return None
-        return self._new_person(self._births.from_orientations(q_world_from_segment, segments, time_ns))
+        return self._new_person(self._births.from_orientations(q_world_from_segment, segments, time_ns, still=still))
 
     def quiet_s(self, time_ns: int) -> float:
         """For how long no landmarks have come in."""

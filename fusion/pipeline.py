@@ -76,6 +76,8 @@ class PipelineParams:
     """Inertial samples are taken in as means over so long: a filter step costs more than a sample tells."""
     alone_s: float = 1.0
     """A wearer whom no camera has shown is born from orientations after so long."""
+    still_s: float = 0.8
+    """Who has turned no segment for so long stands still."""
     longest_batch_s: float = 10.0
     """Samples that are older than their record's newest by more than this have a stamp that cannot be."""
     silence_s: float = 0.1
@@ -292,7 +294,9 @@ class Pipeline:
         wiring.note(stretch)
         orientations = stretch.orientations
         wearer = self._wearer()
-        if wearer is None and orientations is not None and orientations.settled.all():
+        # A start of one who stands still is worth the moment until it is known that it is so.
+        waits = 0.0 < wiring.still_s < self.params.still_s
+        if wearer is None and orientations is not None and orientations.settled.all() and not waits:
             wearer = self._born_from_orientations(orientations, wiring)
         posed = wiring.posing.step(stretch, wearer) if wiring.posing is not None else []
         if wearer is None:
@@ -332,13 +336,14 @@ class Pipeline:
         return next((person for person in self.bank.people if person.wears_imus), None)
 
     def _born_from_orientations(self, orientations: Orientations, wiring: Wiring) -> Person | None:
-        """The wearer whom nobody else has shown: upright and facing ahead, as a calibration pose is."""
+        """The wearer whom nobody else has shown: facing ahead, as in a calibration pose."""
         if not self.bank.quiet_s(orientations.time_ns) >= self.params.alone_s:
             return None
         q = quaternion.multiply(orientations.q_world_from_sensor, quaternion.conjugate(wiring.mountings))
         if not np.isfinite(q).all():
             return None
-        return self.bank.bear_from_orientations(q, wiring.segments, orientations.time_ns)
+        still = wiring.still_s >= self.params.still_s
+        return self.bank.bear_from_orientations(q, wiring.segments, orientations.time_ns, still=still)
 
     def _radar(self, record: RadarPoints) -> None:
         """The points around each person as one weak measurement of the trunk."""

@@ -19,6 +19,8 @@ from fusion.records import Array, Float64, InertialState, Int64, UInt8
 from fusion.rig import Rig
 
 NOBODY = -1
+STILL_RAD_S = 0.2
+"""A sensor on somebody who stands still turns slower than this; the unknown bias of its gyroscope is in it."""
 
 
 class Wiring:
@@ -57,6 +59,9 @@ class Wiring:
         self._due_ns: int | None = None
         self.epoch: Int64 = np.zeros(len(self.names), dtype=np.int64)
         self._heard: Int64 = np.zeros(len(self.names), dtype=np.int64)
+        self.still_s = 0.0
+        """For how long no sensor has turned."""
+        self._still_since_ns: int | None = None
         self._newest: Orientations | None = None
         self._newest_ns = 0
         self._told_ns: int | None = None
@@ -69,6 +74,11 @@ class Wiring:
     def note(self, stretch: Stretch) -> None:
         """Remember a stretch for the next report."""
         self._heard += stretch.samples
+        rates = stretch.rates_rad_s[np.isfinite(stretch.rates_rad_s)]
+        moves = not rates.size or float(np.abs(rates).max()) > STILL_RAD_S
+        if moves or self._still_since_ns is None:
+            self._still_since_ns = None if moves else stretch.time_ns
+        self.still_s = 0.0 if self._still_since_ns is None else (stretch.time_ns - self._still_since_ns) / NS_PER_S
         self._newest_ns = stretch.time_ns
         self._newest = stretch.orientations or self._newest
 

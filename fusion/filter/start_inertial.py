@@ -22,11 +22,19 @@ import numpy as np
 
 from fusion.body.kinematics import TABLES, forward_kinematics
 from fusion.body.limits import coordinate_limits, resting_coordinates
-from fusion.body.skeleton import COORDINATE, LENGTH, REFERENCE_LENGTHS_M, REFERENCE_STATURE_M, SEGMENT, SEGMENT_NAMES
+from fusion.body.skeleton import (
+    COORDINATE,
+    COORDINATES,
+    LENGTH,
+    REFERENCE_LENGTHS_M,
+    REFERENCE_STATURE_M,
+    SEGMENT,
+    SEGMENT_NAMES,
+)
 from fusion.filter.measurements.ground import ContactParams, make_ground
 from fusion.filter.start import StartParams, wide_state
 from fusion.filter.start_prior import Limb, Side, limb_surprise
-from fusion.filter.state import POSE, State
+from fusion.filter.state import POSE, RATE, State
 from fusion.maths import quaternion
 from fusion.records import Float64, Int64
 
@@ -40,6 +48,13 @@ class InertialStartParams:
     horizontal_m: float = 3.0
     """Of the place on the floor: nobody has said where."""
     height_m: float = 0.3
+    posed_rad: float = 0.1
+    """Standard deviation of every joint of somebody who stands still in the pose of a calibration. It is what ties the
+    headings of sensors that know no north to each other."""
+    posed_rate_rad_s: float = 0.1
+    """The same of the joints' rates, and of the root's in m/s,"""
+    near_rad: float = math.radians(25.0)
+    """and how near to that pose the sensed segments must be."""
 
 
 _SIDES: tuple[Side, ...] = ("left", "right")
@@ -118,6 +133,8 @@ def inertial_state(
     lengths_m: Float64 | None = None,
     imus: int = 0,
     widths: InertialStartParams | None = None,
+    *,
+    posed: bool = False,
 ) -> State:
     """A state at the pose that orientations tell, narrow where they do, wide elsewhere.
 
@@ -130,6 +147,7 @@ def inertial_state(
         lengths_m: [11] where known; they are then locked.
         imus: for how many IMUs the state has room.
         widths: of what the orientations tell.
+        posed: whether the wearer stands still in the pose of a calibration (``stands_posed``): then all is narrow.
     """
     widths = widths or InertialStartParams()
     scale = (stature_m or REFERENCE_STATURE_M) / REFERENCE_STATURE_M
@@ -139,9 +157,25 @@ def inertial_state(
     sensed = set(_sensed(q_world_from_segment, segments))
     sigmas = np.sqrt(state.covariance[POSE, POSE].diagonal())
     sigmas[_told_by(sensed)] = widths.sensed_rad
+    if posed:
+        sigmas[6:] = widths.posed_rad
+        state.covariance[RATE, RATE] = np.eye(COORDINATES) * widths.posed_rate_rad_s**2
     sigmas[0:3] = widths.horizontal_m, widths.horizontal_m, widths.height_m
     state.covariance[POSE, POSE] = np.diag(sigmas**2)
     return state
+
+
+def stands_posed(q_world_from_segment: Float64, segments: Int64, near_rad: float) -> bool:
+    """Whether segments [M] stand as in the pose of a calibration, arms hanging, but for a turn about the vertical each.
+
+    Args:
+        q_world_from_segment: [M, 4].
+        segments: [M].
+        near_rad: largest angle.
+    """
+    aligned = with_body_heading(q_world_from_segment, segments)
+    _, expected = forward_kinematics(resting_coordinates(), REFERENCE_LENGTHS_M)
+    return bool((quaternion.angle_between(aligned, expected[segments]) < near_rad).all())
 
 
 def _told_by(sensed: set[str]) -> list[int]:

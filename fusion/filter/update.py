@@ -47,9 +47,19 @@ from fusion.filter.innovations import Tally
 from fusion.filter.measurements.anatomy import Anatomy, AnatomyParams, anatomy_rows, make_anatomy
 from fusion.filter.measurements.ground import ContactParams, Ground, ground_due, ground_rows, make_ground
 from fusion.filter.process import NS_PER_S
-from fusion.filter.state import BODY_ERRORS, FLOOR_COLUMN, LENGTH_COLUMN, RATE_COLUMN, State, retract_into
+from fusion.filter.state import (
+    BODY_ERRORS,
+    IMU_COLUMN,
+    IMU_HEADING,
+    IMU_SIZE,
+    LENGTH,
+    LENGTH_COLUMN,
+    RATE_COLUMN,
+    State,
+    retract_into,
+)
 from fusion.filter.system import MAX_FEATURES, Body, Measurement, System, clear, make_body, make_system
-from fusion.records import Float64, Int64
+from fusion.records import Bool, Float64, Int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +81,29 @@ class UpdateParams:
     """Mahalanobis distance beyond which an observation is left out (sigmas)."""
     gate_majority: float = 0.6
     """If a larger share of landmarks would be left out, none is."""
+    alone_s: float = 2.0
+    """What is slow of IMUs is held when nothing else has told of the body, and it has not just begun, for so long."""
+    open_heading_rad: float = 0.5
+    """A heading of a larger standard deviation is open and not held."""
 
 
 def holds_lengths(state: State, params: UpdateParams) -> bool:
     """Whether one view alone has shown a person for so long that an update leaves the lengths as they are."""
     return state.time_ns - state.stereo_ns > params.stereo_s * NS_PER_S
+
+
+def hold_imus(state: State, params: UpdateParams, held: Bool) -> None:
+    """Mark, in ``held`` [n], the slow states of IMUs that nothing but themselves tells of, but headings that are open.
+
+    A sensor that is turned and a joint that stands otherwise than usual look the same: in the long run the usual would
+    win, and so would its heading over that of the orientation filter, which drifts by a degree a minute.
+    """
+    told_ns = max(int(state.measured_ns.max()), state.born_ns)
+    alone = state.time_ns - told_ns > params.alone_s * NS_PER_S
+    for first in range(IMU_COLUMN, len(held), IMU_SIZE):
+        held[first : first + IMU_SIZE] = alone
+        heading = first + IMU_HEADING
+        held[heading] = alone and bool(state.covariance[heading, heading] < params.open_heading_rad**2)
 
 
 class Robust(NamedTuple):
@@ -141,6 +169,8 @@ class Workspace(NamedTuple):
     """[n]; scratch at first."""
     nominal: Float64
     """[n] linearisation point."""
+    held: Bool
+    """[n] columns that an update leaves as they are, with their variance."""
 
 
 def make_workspace(errors: int) -> Workspace:
@@ -169,6 +199,7 @@ def make_workspace(errors: int) -> Workspace:
         step=np.zeros(n),
         previous=np.zeros(n),
         nominal=np.zeros(n),
+        held=np.zeros(n, dtype=np.bool_),
     )
 
 
@@ -536,7 +567,6 @@ def solve_step(
     first: bool,
     robust: Robust,
     space: int,
-    holds_lengths: bool = False,
 ) -> int:
     """One Gauss-Newton iteration: ``work.step`` becomes the total correction from the prior.
 
@@ -547,7 +577,6 @@ def solve_step(
         first: whether the linearisation point is the prior itself.
         robust: weights and gate.
         space: ``STATE_SPACE``, ``MEASUREMENT_SPACE`` or, for the cheaper one, ``EITHER_SPACE``.
-        holds_lengths: whether to leave the lengths as they are.
 
     Returns:
         Number of observations that the gate left out at the first iteration, else 0; -1 if the system is
@@ -567,23 +596,17 @@ def solve_step(
     work.sizes[3] = 1 if solved else 0
     if not solved and rows <= _MAX_WHITE_ROWS:
         solved = _solve_in_measurement_space(system, work)
-    if holds_lengths:
-        for c in range(LENGTH_COLUMN, FLOOR_COLUMN):
+    for c in range(work.step.shape[0]):
+        if work.held[c]:
             work.step[c] = 0.0
     return gated if solved else -1
 
 
-@njit(cache=True, inline="always")
-def is_length(column: int) -> bool:
-    """Whether a column of the error state is a length."""
-    return LENGTH_COLUMN <= column < FLOOR_COLUMN
-
-
 @njit(cache=True)
-def downdate(covariance: Float64, work: Workspace, holds_lengths: bool = False) -> None:
+def downdate(covariance: Float64, work: Workspace) -> None:
     """The posterior covariance from what ``solve_step`` left.
 
-    Lengths that are held keep their variance, and what else is told takes it into account: a Schmidt-Kalman update
+    Columns that are held keep their variance, and what else is told takes it into account: a Schmidt-Kalman update
     (Schmidt, "Application of state-space methods to navigation problems", Advances in Control Systems 3, 1966).
     """
     a, size, m = work.sizes[0], work.sizes[1], work.sizes[2]
@@ -608,7 +631,7 @@ def downdate(covariance: Float64, work: Workspace, holds_lengths: bool = False) 
         np.dot(gain.T, gain, product)
     for i in range(size):
         for j in range(i + 1):
-            if holds_lengths and is_length(work.order[i]) and is_length(work.order[j]):
+            if work.held[work.order[i]] and work.held[work.order[j]]:
                 continue
             value = prior[i, j] - 0.5 * (product[i, j] + product[j, i])
             covariance[work.order[i], work.order[j]] = value
@@ -646,8 +669,8 @@ def make_information(errors: int) -> Information:
 
 
 @njit(cache=True)
-def keep_information(system: System, work: Workspace, out: Information, holds_lengths: bool = False) -> None:
-    """Copy what the last iteration used, without lengths that are held; to be called before ``downdate``."""
+def keep_information(system: System, work: Workspace, out: Information) -> None:
+    """Copy what the last iteration used, without columns that are held; to be called before ``downdate``."""
     if work.sizes[3] != 1:
         sum_features(system, work)
     a = work.sizes[0]
@@ -657,13 +680,12 @@ def keep_information(system: System, work: Workspace, out: Information, holds_le
         out.eta[i] = work.eta[i]
     for i in range(a * a):
         out.normal[i] = work.normal[i]
-    if holds_lengths:
-        for i in range(a):
-            if is_length(work.order[i]):
-                out.eta[i] = 0.0
-                for j in range(a):
-                    out.normal[i * a + j] = 0.0
-                    out.normal[j * a + i] = 0.0
+    for i in range(a):
+        if work.held[work.order[i]]:
+            out.eta[i] = 0.0
+            for j in range(a):
+                out.normal[i * a + j] = 0.0
+                out.normal[j * a + i] = 0.0
 
 
 KNOWLEDGE = -1
@@ -684,7 +706,6 @@ def iterate(
     first: bool,
     robust: Robust,
     space: int,
-    holds_lengths: bool,
 ) -> tuple[int, float]:
     """One iteration after the measurements' rows are in: anatomy, floor, step, new linearisation point.
 
@@ -695,7 +716,7 @@ def iterate(
     anatomy_rows(tables, work.nominal, covariance, anatomy, system)
     if asks_ground:
         ground_rows(tables, body, work.nominal, covariance, ground, system)
-    outcome = solve_step(system, covariance, work, first, robust, space, holds_lengths)
+    outcome = solve_step(system, covariance, work, first, robust, space)
     if not np.isfinite(work.step).all():
         return -1, 0.0
     moved = 0.0
@@ -798,7 +819,8 @@ class Updater:
         if information is not None:
             information.filled[0] = 0
         gated = 0
-        held = holds_lengths(state, self.params)
+        work.held[LENGTH] = holds_lengths(state, self.params)
+        hold_imus(state, self.params, work.held)
         asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)
@@ -819,7 +841,6 @@ class Updater:
                 iteration == 0,
                 self.robust,
                 self.space,
-                held,
             )
             if outcome < 0:
                 return -1
@@ -827,8 +848,8 @@ class Updater:
             if moved < self.params.tolerance:
                 break
         if information is not None:
-            keep_information(system, work, information, held)
-        downdate(state.covariance, work, held)
+            keep_information(system, work, information)
+        downdate(state.covariance, work)
         state.nominal[:] = work.nominal
         if asks_ground:
             state.contact_ns = state.time_ns

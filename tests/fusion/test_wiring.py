@@ -168,5 +168,5 @@ def test_the_field_keeps_headings_together_where_no_camera_looks() -> None:
         assert state.magnetic_used.all() == params.inertial.magnetometer
     print(f"heading of the trunk without and with the field: {np.degrees(apart)} deg")
     assert disturbed == {0.0: [0] * 6, 27.0: [1] * 6, 33.0: [0] * 6}
-    assert apart[1] < np.radians(6.0)
+    assert apart[1] < np.radians(8.0)
     assert apart[1] < 0.5 * apart[0]

@@ -67,6 +67,15 @@ def load(name: str) -> NetworkWeights:
         raise ModelError(f"network {path}: {error}; make it with: kinefuse train imu") from error
 
 
+def arrays_of(path: Path) -> dict[str, Any]:
+    """The arrays of a file, float32, whatever network they are of.
+
+    Raises:
+        ModelError: it is no such file.
+    """
+    return _read(path)[0]
+
+
 def describe(name: str) -> dict[str, Any]:
     """What ``kinefuse models list`` says of weights.
 

@@ -52,7 +52,7 @@ def calls() -> dict[str, Call]:
     variance, cameras = np.full((1, 33), 9.0), stack_cameras((view.camera,))
 
     def solve(space: int) -> Call:
-        return solve_step, (system, state.covariance, w, True, work.robust, space, False)
+        return solve_step, (system, state.covariance, w, True, work.robust, space)
 
     return {
         "linearise": (linearise, (TABLES, nominal, body, system)),
