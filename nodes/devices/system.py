@@ -23,7 +23,7 @@ WATCH_NS = 20_000_000
 MERGE_NS = 2_000_000
 """and rows looked for."""
 LOOK_S = 0.004
-"""Where the system cannot wait for bytes (serial ports on Windows) ports are looked at so often."""
+"""Ports that are closed, being set up, or of a system that cannot wait for their bytes are looked at so often."""
 SILENT = "silent/"
 """Health counters of sensors that are not heard, with for how many seconds."""
 _NO_FIELD: Vector = (math.nan, math.nan, math.nan)
@@ -117,11 +117,10 @@ class InertialSystem:
         """
         ready = self._ready(wait_s)
         ended_ns = now_ns()
-        for name, reader in self.readers.items():
-            if name in ready or not reader.port.is_open or (reader.setup is not None and not reader.setup.done):
-                for arrival in reader.read(ended_ns):
-                    self._take(name, arrival)
-                ended_ns = now_ns()
+        for name in ready:
+            for arrival in self.readers[name].read(ended_ns):
+                self._take(name, arrival)
+            ended_ns = now_ns()
         if ended_ns - self._watched_ns >= WATCH_NS:
             self._watched_ns = ended_ns
             for name, reader in self.readers.items():
@@ -132,18 +131,22 @@ class InertialSystem:
         self._merged_ns = ended_ns
         return self.merger.rows(ended_ns)
 
-    def _ready(self, wait_s: float) -> set[str]:
-        """Ports that have bytes, within that time; those that cannot be waited for are looked at every few ms."""
-        waited = {reader.port.descriptor: name for name, reader in self.readers.items() if reader.port.is_open}
-        looked_at = {waited.pop(None)} if None in waited else set()
-        if looked_at:
-            looked_at = {name for name, reader in self.readers.items() if reader.port.descriptor is None}
-            wait_s = min(wait_s, LOOK_S)
+    def _ready(self, wait_s: float) -> list[str]:
+        """Ports to read: those that have bytes within that time, and those that cannot be waited for."""
+        waited: dict[int, str] = {}
+        others: list[str] = []
+        for name, reader in self.readers.items():
+            descriptor = reader.port.descriptor
+            talks = reader.setup is not None and not (reader.setup.done or reader.setup.failed)
+            if descriptor is None or talks:
+                others.append(name)
+            else:
+                waited[descriptor] = name
         try:
-            ready, _, _ = select.select([number for number in waited if number is not None], [], [], wait_s)
+            ready, _, _ = select.select(list(waited), [], [], min(wait_s, LOOK_S) if others else wait_s)
         except (OSError, ValueError):
-            return set(self.readers)  # One was closed meanwhile; reading says which.
-        return looked_at | {waited[number] for number in ready}
+            return list(self.readers)  # One was closed meanwhile; reading says which.
+        return others + [waited[number] for number in ready]
 
     def close(self) -> None:
         """Let go of the ports."""
