@@ -10,7 +10,7 @@ demo:
 	$(BIN)/kinefuse demo $(ARGS)
 
 test:
-	scripts/setup.sh all,dev
+	scripts/setup.sh all,dev,learning
 	$(MAKE) --no-print-directory lint
 	-$(BIN)/kinefuse models get blazepose-full
 	# Products of small matrices are many times slower in several threads, as the nodes know too.
@@ -23,7 +23,7 @@ lint:
 	$(BIN)/lint-imports
 
 setup:
-	scripts/setup.sh all,dev
+	scripts/setup.sh all,dev,learning
 
 screenshot:
 	scripts/screenshot.sh

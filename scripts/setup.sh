@@ -2,8 +2,7 @@
 # Makes .venv with Kinefuse and the named extras, and the system packages that the viewer needs.
 #
 #   scripts/setup.sh all            what `make demo` does
-#   scripts/setup.sh all,dev        what `make test` does
-#   scripts/setup.sh all,learning   with torch: a CPU build unless an NVIDIA GPU is there
+#   scripts/setup.sh all,dev,learning   what `make test` does; with torch, a CPU build unless an NVIDIA GPU is there
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=${1:-all}
@@ -58,7 +57,8 @@ install_python_packages() {
         return 0
     fi
     if [[ ",$extras," == *,learning,* ]] && ! command -v nvidia-smi >/dev/null; then
-        .venv/bin/python -m pip install -c scripts/constraints.txt \
+        # PyTorch's own index has CPU builds; where it cannot be reached, what the usual index has will do.
+        .venv/bin/python -m pip install -q --retries 1 --timeout 15 -c scripts/constraints.txt \
             --extra-index-url https://download.pytorch.org/whl/cpu torch
     fi
     .venv/bin/python -m pip install -q -c scripts/constraints.txt -e ".[$extras]"
