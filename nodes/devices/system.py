@@ -20,7 +20,7 @@ FIRST_SILENT_NS = 2_000_000_000
 SILENT_NS = 500_000_000
 WATCH_NS = 20_000_000
 """Ports and sensors are judged so often,"""
-MERGE_NS = 2_000_000
+MERGE_NS = 4_000_000
 """and rows looked for."""
 LOOK_S = 0.004
 """Ports that are closed, being set up, or of a system that cannot wait for their bytes are looked at so often."""
