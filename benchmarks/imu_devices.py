@@ -12,6 +12,7 @@ process has grown by.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import os
@@ -44,7 +45,7 @@ BODIES: tuple[tuple[str, int, float], ...] = (
 )
 """Driver, sensors, Hz; one port a sensor but for MVN, which sends datagrams."""
 PROBE = """
-import json, logging, resource, sys, threading, time
+import gc, json, logging, resource, sys, threading, time
 from nodes import imu
 from nodes.graph.clock import SessionClock
 from nodes.node import SessionInfo
@@ -56,7 +57,7 @@ class Context:
     def __init__(self, warm_up_s, seconds):
         self.begin_s, self.seconds = time.monotonic() + warm_up_s, seconds
         self.rows, self.present, self.late_ms, self.used_s, self.wait = 0, 0, [], None, threading.Event()
-    def ready(self): pass
+    def ready(self): gc.freeze()
     def publish(self, topic, record, cause=None):
         if self.used_s is None: return
         have = record.specific_force_m_s2[:, :, 0]
@@ -165,6 +166,7 @@ def _play(params: Any, line: Connection) -> None:
         line.send({"udp_port": params.udp[1], "placement": body.segments})
     else:
         line.send({"port": {port: next(iter(pairs.values())) for port, pairs in body.outlets}})
+    gc.freeze()  # As the command does.
     body.run(lambda: line.poll(0))
     body.close()
 
