@@ -33,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     imu.add_argument("--seed", type=int, help="same seed, same start and same takes")
     imu.add_argument("--threads", type=int, help="of the processor")
     imu.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
+    imu.add_argument("--as-recorded", action="store_true", help="no arms of other movements, no paths beside them")
     imu.add_argument("--whole-body", action="store_true", help="a whole-body network of equal size, to compare with")
     imu.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
     imu.add_argument("--overwrite", action="store_true", help="begin anew although OUT holds a checkpoint")
@@ -98,6 +99,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     Raises:
         RequestError: a value is out of range; says what is allowed.
     """
+    from training.imu.takes import AS_RECORDED, TakeParams
     from training.imu.train import Settings
 
     given = {name: getattr(args, name) for name in ("hidden", "steps", "lanes", "seed", "threads")}
@@ -117,6 +119,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         licence=args.licence,
         whole_body=args.whole_body,
         real=str(args.real) if args.real else None,
+        takes=AS_RECORDED if args.as_recorded else TakeParams(),
         device=_device(args.device),
         **chosen,
     )

@@ -17,6 +17,7 @@ from training.imu.export import weights_of, write_weights
 from training.imu.judge import CONDITIONS, coverage, figures_of, part_based, table, takes_of, whole_body
 from training.imu.model import PartNetwork, parameters_of
 from training.imu.movements import movements, split
+from training.imu.takes import AS_RECORDED
 from training.imu.train import Network, Settings
 
 SEEDS = (11, 12, 13)
@@ -46,6 +47,7 @@ def command_of(settings: Settings) -> str:
         value = getattr(settings, name)
         if value != getattr(defaults, name) or name == "seed":
             words += [f"--{name}", str(value)]
+    words += ["--as-recorded"] if settings.takes == AS_RECORDED else []
     words += ["--whole-body"] if settings.whole_body else []
     words += ["--real", settings.real] if settings.real else []
     return shlex.join(words)
@@ -111,7 +113,7 @@ def card_text(settings: Settings, description: dict[str, Any]) -> str:
     lines = [
         f"# {file_name(settings)}",
         "",
-        f"{description['about'].capitalize()}. {description['parameters']:,} numbers, hidden size "
+        f"{description['about'][0].upper()}{description['about'][1:]}. {description['parameters']:,} numbers, hidden size "
         f"{description['hidden']}, 60 frames a second, causal.",
         "",
         f"* **Licence of the weights**: {description['licence']}.",
@@ -121,7 +123,7 @@ def card_text(settings: Settings, description: dict[str, Any]) -> str:
         f"(torch {description['torch']}, numpy {description['numpy']}, {settings.device}, {settings.threads} thread"
         f"{'s' if settings.threads > 1 else ''}, other work beside it).",
         f"* **Chosen by** {', '.join(chosen['validate']['clips'])} and three scripts, every {settings.validate_every} "
-        "steps; the variances are scaled on them.",
+        "steps; the variances are scaled on takes of these, as they are and with paths beside.",
         "* **Judged on** the clips of `training/clips.py` `HELD_OUT`, whole, none of them learned from or chosen by.",
         "* **Sensors**: synthetic (`training/imu/takes.py`). *worn*: calibration 7°, soft tissue 2°, headings 4° (in "
         "15 % of the takes 14°), inclination 1.3°, noise, losses; the start knows nothing. *ideal*: without errors, "

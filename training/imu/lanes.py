@@ -127,5 +127,5 @@ class Lanes:
     def _draw(self) -> Take:
         if self._real and self._random.random() < REAL_SHARE:
             return part_of(self._real[int(self._random.integers(len(self._real)))], self._random, self._params)
-        index = int(self._random.choice(len(self._movements), p=self._weights))
-        return draw_take(self._movements[index], self._random, self._params)
+        one, other = self._random.choice(len(self._movements), size=2, p=self._weights)
+        return draw_take(self._movements[one], self._random, self._params, self._movements[other])

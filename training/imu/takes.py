@@ -16,8 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from fusion.body.kinematics import forward_kinematics_batch
+from fusion.body.limits import coordinate_limits
 from fusion.body.skeleton import COORDINATE, COORDINATE_NAMES, COORDINATES, LENGTH, SEGMENT
 from fusion.estimators.inertial.features import features_of, six_of
 from fusion.estimators.inertial.layout import (
@@ -31,7 +33,7 @@ from fusion.estimators.inertial.layout import (
 from fusion.maths import quaternion
 from fusion.records import Bool, Float32, Float64, Int64
 from fusion.synthesis.imus import GRAVITY_M_S2
-from fusion.synthesis.motion import BodyMotion, draw_lengths
+from fusion.synthesis.motion import ROTATIONS, BodyMotion, draw_lengths
 from training.imu.movements import Movement
 
 _STEP_S = 0.004
@@ -54,6 +56,14 @@ class TakeParams:
     stature_m: tuple[float, float] = (1.5, 1.98)
     style_rad: float = math.radians(4.0)
     """Constant offset of each coordinate of a joint: people hold themselves differently."""
+    other_arms_share: float = 0.5
+    """Takes whose arms do what another movement's do: ten minutes of motion hold few pairs of arms and legs."""
+    wander_share: float = 0.7
+    """Takes whose joints leave the movement's path, each on its own: few movements are alike those in ten minutes."""
+    wander: float = 1.0
+    """How far at most, in multiples of ``WANDER_RAD``."""
+    wander_s: tuple[float, float] = (0.35, 2.0)
+    """Time between the drawn points of such a path."""
     mounting_rad: float = math.radians(7.0)
     """What a calibration leaves of the mounting."""
     wobble_rad: float = math.radians(2.0)
@@ -78,6 +88,10 @@ class TakeParams:
     """Error of the pose that a take begins with."""
     cold_share: float = 0.4
     """Takes that begin with no pose."""
+
+
+AS_RECORDED = TakeParams(other_arms_share=0.0, wander_share=0.0)
+"""Movements as they are, drawn bodies, tempo and sensors alone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,6 +120,11 @@ class Take:
     """[11]."""
 
 
+WANDER_RAD: dict[str, float] = {
+    "arm_": 0.5, "elbow": 0.4, "shoulder": 0.12, "hip_": 0.25, "knee": 0.3, "spine_": 0.12, "neck_": 0.2, "root_r": 0.12
+}  # fmt: skip
+"""Standard deviations of the paths beside a movement's, by what the coordinates' names hold; others keep to it."""
+
 _TARGETS: Int64 = segment_indices(POSE_SEGMENTS)
 _JOINTS: Int64 = segment_indices(JOINTS)
 _SITES: Int64 = segment_indices(SITES)
@@ -127,6 +146,16 @@ def _mirror_tables() -> tuple[Int64, Float64]:
     return order, sign
 
 
+_FREE_ROTATIONS = [[COORDINATE[f"{prefix}{axis}"] for axis in "xyz"] for prefix in ROTATIONS]
+_HINGES = [i for i in _JOINT_COLUMNS if not any(i in columns for columns in _FREE_ROTATIONS)]
+_ARM_COLUMNS = [
+    i for i, name in enumerate(COORDINATE_NAMES) if any(part in name for part in ("shoulder", "arm", "elbow", "wrist"))
+]
+_LOW, _HIGH = coordinate_limits()
+_WANDER: Float64 = np.array(
+    [next((size for part, size in WANDER_RAD.items() if part in name), 0.0) for name in COORDINATE_NAMES]
+)
+
 _MIRROR_ORDER, _MIRROR_SIGN = _mirror_tables()
 
 
@@ -135,24 +164,30 @@ def mirrored(coordinates: Float64) -> Float64:
     return np.asarray(_MIRROR_SIGN * coordinates[..., _MIRROR_ORDER])
 
 
-def draw_take(movement: Movement, random: np.random.Generator, params: TakeParams) -> Take:
-    """A take of a movement, drawn."""
+def draw_take(
+    movement: Movement, random: np.random.Generator, params: TakeParams, arms_of: Movement | None = None
+) -> Take:
+    """A take of a movement, drawn; its arms may do what those of ``arms_of`` do."""
     tempo = float(np.exp(random.uniform(-1.0, 1.0) * math.log1p(params.tempo)))
     seconds = float(random.uniform(params.shortest_s, params.longest_s))
     motion, start_s, moved_s = _stretch(movement, seconds * tempo, random)
+    swaps = arms_of is not None and random.random() < params.other_arms_share
+    arms = _played(arms_of, seconds, random) if swaps and arms_of is not None else None
     lengths = draw_lengths(int(random.integers(2**31)), float(random.uniform(*params.stature_m)))
-    style = np.zeros(COORDINATES)
-    style[_JOINT_COLUMNS] = params.style_rad / math.sqrt(3.0) * random.standard_normal(len(_JOINT_COLUMNS))
     frames = int(moved_s / tempo * FRAME_RATE_HZ)
     clock = np.asarray(start_s + tempo * np.arange(-ACCELERATION_FRAMES, frames) / FRAME_RATE_HZ, dtype=np.float64)
     grow = (lengths[LENGTH["thigh"]] + lengths[LENGTH["shank"]]) / (
         movement.lengths_m[LENGTH["thigh"]] + movement.lengths_m[LENGTH["shank"]]
     )
     mirror = bool(random.random() < params.mirror_share)
+    path = _wander(start_s, float(clock[-1]), random, params)
 
     def coordinates(times_s: Float64) -> Float64:
         local = _folded(times_s, movement.duration_s) if _folds(movement) else times_s
-        values = motion.coordinates(local) + style
+        values = motion.coordinates(local)
+        if arms is not None:
+            values[:, _ARM_COLUMNS] = arms(times_s - start_s)[:, _ARM_COLUMNS]
+        values = beside(values, path(times_s))
         values[:, _ROOT_PLACE] *= grow
         return mirrored(values) if mirror else values
 
@@ -165,6 +200,46 @@ def plain_take(movement: Movement, random: np.random.Generator, params: TakePara
     frames = int(movement.duration_s * FRAME_RATE_HZ)
     clock = np.arange(-ACCELERATION_FRAMES, frames) / FRAME_RATE_HZ
     return _seen(motion.coordinates, clock, 1.0, movement.lengths_m, random, params)
+
+
+def _played(movement: Movement, seconds: float, random: np.random.Generator) -> Callable[[Float64], Float64]:
+    """A drawn stretch of a movement at its own pace, by times from its start; where it ends it is held."""
+    motion, start_s, _ = _stretch(movement, seconds, random)
+
+    def coordinates(times_s: Float64) -> Float64:
+        local = start_s + times_s
+        return motion.coordinates(_folded(local, movement.duration_s) if _folds(movement) else local)
+
+    return coordinates
+
+
+def _wander(
+    begin_s: float, end_s: float, random: np.random.Generator, params: TakeParams
+) -> Callable[[Float64], Float64]:
+    """Offsets [N, 44] over time: the constant one of the style and, in some takes, a smooth drawn path."""
+    style = np.zeros(COORDINATES)
+    style[_JOINT_COLUMNS] = params.style_rad / math.sqrt(3.0) * random.standard_normal(len(_JOINT_COLUMNS))
+    if random.random() >= params.wander_share:
+        return lambda times_s: np.broadcast_to(style, (len(times_s), COORDINATES))
+    apart_s = float(random.uniform(*params.wander_s))
+    knots = np.arange(begin_s - 2.0, end_s + 2.0 + apart_s, apart_s)
+    sizes = params.wander * _WANDER * random.uniform(0.0, 1.0, COORDINATES)
+    spline = CubicSpline(knots, sizes * random.standard_normal((len(knots), COORDINATES)))
+    return lambda times_s: style + spline(times_s)
+
+
+def beside(values: Float64, offsets: Float64) -> Float64:
+    """Coordinates [N, 44] moved by offsets: free rotations turned, hinges and chains added to, within their limits."""
+    result = values + offsets
+    for columns in _FREE_ROTATIONS:
+        turned = quaternion.multiply(
+            quaternion.from_rotvec(values[:, columns]), quaternion.from_rotvec(offsets[:, columns])
+        )
+        result[:, columns] = quaternion.to_rotvec(turned)
+    # A movement that is beyond a limit by itself stays where it is.
+    low, high = np.minimum(_LOW, values), np.maximum(_HIGH, values)
+    result[:, _HINGES] = np.clip(result, low, high)[:, _HINGES]
+    return result
 
 
 def _folds(movement: Movement) -> bool:

@@ -29,7 +29,7 @@ from training.imu.model import (
 )
 from training.imu.movements import Licence, Movement, movements
 from training.imu.recorded import recorded_takes
-from training.imu.takes import Take, TakeParams, plain_take
+from training.imu.takes import Take, TakeParams, draw_take, plain_take
 
 CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
@@ -40,6 +40,7 @@ _CLIP = 1.0
 """Norm that gradients are cut to."""
 _NORMAL_95 = 1.959964
 _VALIDATION_SEEDS = (1, 2)
+_VARIED_SEED = 3
 
 Network = PartNetwork | WholeBodyNetwork
 
@@ -53,7 +54,7 @@ class Settings:
     """Train the whole-body network of equal size, to compare with."""
     hidden: int = 128
     dropout: float = 0.2
-    steps: int = 2500
+    steps: int = 1500
     lanes: int = 64
     frames: int = 100
     """Of a window, through which gradients flow; states go on beyond."""
@@ -120,7 +121,7 @@ def train(settings: Settings, data: Path, out: Path, progress: Progress, *, resu
                 run.save(step + 1)
             progress(step + 1, figures)
     network = run.best()
-    calibrate_variances(network, judges.takes)
+    calibrate_variances(network, judges.takes + judges.varied(settings.takes))
     return network
 
 
@@ -292,10 +293,20 @@ class Validation:
     """Whole validation movements with sensors drawn once."""
 
     def __init__(self, found: Sequence[Movement]) -> None:
+        self._movements = found
         self.takes = [
             replace(plain_take(movement, np.random.default_rng([seed, number]), TakeParams()), cold=seed % 2 == 0)
             for number, movement in enumerate(found)
             for seed in _VALIDATION_SEEDS
+        ]
+
+    def varied(self, params: TakeParams) -> list[Take]:
+        """As many takes of the same movements that leave their paths: what nobody has seen is not like what was."""
+        random = np.random.default_rng(_VARIED_SEED)
+        found = self._movements
+        return [
+            draw_take(found[k % len(found)], random, params, found[int(random.integers(len(found)))])
+            for k in range(len(self.takes))
         ]
 
     def figures(self, network: Network, device: torch.device) -> dict[str, float]:

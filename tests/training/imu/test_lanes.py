@@ -37,8 +37,8 @@ def test_one_lane_deals_out_exactly_what_it_draws() -> None:
     movement = waving("a", 20.0)
     lanes = Lanes([movement], 1, PARAMS, (5,))
     random = np.random.default_rng([5])
-    random.choice(1, p=[1.0])
-    take = draw_take(movement, random, PARAMS)
+    random.choice(1, size=2, p=[1.0])
+    take = draw_take(movement, random, PARAMS, movement)
     dealt = []
     while sum(map(len, dealt)) < len(take.features):
         window = lanes.window(64)

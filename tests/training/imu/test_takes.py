@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion.body.kinematics import forward_kinematics_batch
-from fusion.body.skeleton import COORDINATES, SEGMENT, SEGMENT_NAMES
+from fusion.body.limits import coordinate_limits
+from fusion.body.skeleton import COORDINATE, COORDINATES, SEGMENT, SEGMENT_NAMES
 from fusion.estimators.inertial.frames import FrameSampler
 from fusion.estimators.inertial.layout import ACCELERATION_SCALE, JOINTS, POSE_SEGMENTS, SITES, site_columns
 from fusion.estimators.inertial.orientation import OrientationFilter, OrientationParams
@@ -23,7 +24,7 @@ from fusion.synthesis.wearer import Wearer
 from tests.training.imu.motions import waving
 from training.imu import takes
 from training.imu.judge import IDEAL
-from training.imu.takes import Take, TakeParams, draw_take, mirrored, plain_take
+from training.imu.takes import Take, TakeParams, beside, draw_take, mirrored, plain_take
 
 PARAMS = TakeParams()
 
@@ -157,6 +158,39 @@ def test_worn_sensors_err_by_about_what_the_parameters_say() -> None:
         PARAMS.mounting_rad**2 + PARAMS.wobble_rad**2 + PARAMS.heading_rad**2 + PARAMS.inclination_rad**2
     )
     assert abs(rms / expected - 1.0) < 0.15
+
+
+def test_arms_of_another_movement_are_taken_over_and_nothing_else() -> None:
+    plain = TakeParams(other_arms_share=1.0, wander_share=0.0, style_rad=0.0, mirror_share=0.0)
+    still = replace(waving("b", 8.0), samples=np.repeat(waving("b", 8.0).samples[:1], 480, axis=0))
+    own = draw_take(waving("a", 8.0), np.random.default_rng(3), replace(plain, other_arms_share=0.0), still)
+    other = draw_take(waving("a", 8.0), np.random.default_rng(3), plain, still)
+    arm = [k for k, name in enumerate(POSE_SEGMENTS) if "arm" in name]
+    assert np.abs(np.diff(other.six[:, arm], axis=0)).max() < 1e-6
+    assert np.abs(np.diff(own.six[:, arm], axis=0)).max() > 1e-3
+    leg = POSE_SEGMENTS.index("left_upper_leg")
+    assert np.abs(np.diff(other.six[:, leg], axis=0)).max() > 1e-3
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=30)
+def test_paths_beside_stay_within_limits_and_jump_nowhere(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    low, high = coordinate_limits()
+    values = random.normal(0.0, 1.0, (5, COORDINATES))
+    moved = beside(values, random.normal(0.0, 0.5, (5, COORDINATES)))
+    hinges = [COORDINATE["left_elbow_flexion"], COORDINATE["right_knee_flexion"], COORDINATE["spine_x"]]
+    assert (moved[:, hinges] <= np.maximum(high, values)[:, hinges] + 1e-12).all()
+    assert (moved[:, hinges] >= np.minimum(low, values)[:, hinges] - 1e-12).all()
+    np.testing.assert_allclose(beside(values, np.zeros_like(values))[:, hinges], values[:, hinges])
+    # A rotation written as its long way round is the same one, and stays so.
+    arm = [COORDINATE[f"left_arm_{axis}"] for axis in "xyz"]
+    longer = values.copy()
+    norm = np.linalg.norm(values[:, arm], axis=1, keepdims=True)
+    longer[:, arm] = values[:, arm] * (1.0 - 2.0 * np.pi / norm)
+    offsets = random.normal(0.0, 0.5, (5, COORDINATES))
+    one, same = (quaternion.from_rotvec(beside(item, offsets)[:, arm]) for item in (values, longer))
+    assert quaternion.angle_between(one, same).max() < 1e-6
 
 
 def test_targets_are_the_true_rotations_against_the_root() -> None:
