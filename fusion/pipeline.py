@@ -81,7 +81,9 @@ class PipelineParams:
     longest_batch_s: float = 10.0
     """Samples that are older than their record's newest by more than this have a stamp that cannot be."""
     silence_s: float = 0.1
-    """Without landmarks for so long, other records and ticks make the people be published too."""
+    """Without landmarks for so long, other records and ticks make the people be published too,"""
+    frame_s: float = 1.0 / 60.0
+    """and so often once no landmarks have come for ``alone_s``: then the others are all there is."""
 
 
 def held_by_north(params: PipelineParams) -> PipelineParams:
@@ -250,7 +252,9 @@ class Pipeline:
         """Whether nothing has been published for a while before this record, or nothing yet of who is there."""
         if self._published_ns is None:
             return bool(self.bank.people)
-        return record.measured_ns - self._published_ns >= int(self.params.silence_s * NS_PER_S)
+        p = self.params
+        alone = self.bank.quiet_s(record.measured_ns) > p.alone_s
+        return record.measured_ns - self._published_ns >= int((p.frame_s if alone else p.silence_s) * NS_PER_S)
 
     def _landmarks(self, record: Landmarks2D | Landmarks3D) -> bool:
         try:

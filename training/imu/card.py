@@ -113,7 +113,8 @@ def card_text(settings: Settings, description: dict[str, Any]) -> str:
     lines = [
         f"# {file_name(settings)}",
         "",
-        f"{description['about'][0].upper()}{description['about'][1:]}. {description['parameters']:,} numbers, hidden size "
+        f"{description['about'][0].upper()}{description['about'][1:]}. "
+        f"{description['parameters']:,} numbers, hidden size "
         f"{description['hidden']}, 60 frames a second, causal.",
         "",
         f"* **Licence of the weights**: {description['licence']}.",
