@@ -2,8 +2,8 @@
 
     python -m benchmarks.imu_real [--only qmt,hipose,broad] [--network NAME|FILE.npz] [--json]
 
-* ``qmt``: a real walk with 16 sensors (100 s, no magnetometer). Calibrated from its still start, six of the sensors (the
-  sites of the network) go through the pipeline as a capture without cameras would; the body that comes out is compared
+* ``qmt``: a real walk with 16 sensors (100 s, no magnetometer). Calibrated from its still start, six of the sensors
+  (the sites of the network) go through the pipeline as a capture without cameras would; the body that comes out is compared
   with the other ten sensors, which nothing of it has seen. Angles between a segment as we tell it and as its own sensor
   does: ``total``; ``inclination``, which needs no heading; ``heading`` at the start and the end. Each of the
   recording's own segments drifts in heading by itself (median 1, worst 8 degrees over the recording), so
@@ -100,7 +100,7 @@ def truth_of(worn: Worn) -> tuple[Int64, dict[str, Float64]]:
 def captured(
     worn: Worn, mounts: dict[str, Float64], weights: NetworkWeights | None, times_ns: Int64
 ) -> dict[str, Float64]:
-    """Orientations [K, 4] of all segments that a capture of the six sites tells at the times [K]; NaN before it does."""
+    """Orientations [K, 4] of all segments by a capture of the six sites at the times [K]; NaN before there is one."""
     recording = worn.recording
     sites = [recording.sensors.index(site) for site in SITES]
     rig = Rig(imus=tuple(ImuMount(segment=site, q_segment_from_sensor=mounts[site]) for site in SITES))

@@ -151,7 +151,8 @@ def command(*words: str) -> int:
 
 def test_the_command(cache: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert command("list", "--json") == 0
-    (row,) = json.loads(capsys.readouterr().out)["models"]
+    row, *shipped = json.loads(capsys.readouterr().out)["models"]
+    assert all(item["present"] for item in shipped)
     assert (row["name"], row["present"], row["licence"]) == ("blazepose-full", False, "Apache-2.0")
     assert command("list") == 0
     assert "kinefuse models get blazepose-full" in capsys.readouterr().out
