@@ -254,8 +254,10 @@ def print_figures(figures: dict[str, Any]) -> None:
     if "table" in figures:
         found = figures["table"]
         print(f"{found['split']}: {', '.join(found['clips'])}; network {found['network']}")
-        columns: tuple[str, ...] = ("root_relative_mm", "absolute_mm", "sip_deg", "angular_deg", "position_cm", "jitter_km_s3",
-                   "drift_percent", "coverage")  # fmt: skip
+        columns: tuple[str, ...] = (
+            "root_relative_mm", "absolute_mm", "sip_deg", "angular_deg", "position_cm", "jitter_km_s3",
+            "drift_percent", "coverage",
+        )  # fmt: skip
         rows = [(name, "", *(f"{line[key]:.2f}" for key in columns)) for name, line in found["rows"].items()]
         print_table(("sensors", "", *columns), rows)
         print()

@@ -3,12 +3,12 @@
     python -m benchmarks.imu_real [--only qmt,hipose,broad] [--network NAME|FILE.npz] [--json]
 
 * ``qmt``: a real walk with 16 sensors (100 s, no magnetometer). Calibrated from its still start, six of the sensors
-  (the sites of the network) go through the pipeline as a capture without cameras would; the body that comes out is compared
-  with the other ten sensors, which nothing of it has seen. Angles between a segment as we tell it and as its own sensor
-  does: ``total``; ``inclination``, which needs no heading; ``heading`` at the start and the end. Each of the
-  recording's own segments drifts in heading by itself (median 1, worst 8 degrees over the recording), so
-  ``total`` holds that drift as well. With the network and without; ``nearest_segment`` copies a sensed neighbour, the
-  better one for each segment on this very recording.
+  (the sites of the network) go through the pipeline as a capture without cameras would; the body that comes out is
+  compared with the other ten sensors, which nothing of it has seen. Angles between a segment as we tell it and as its
+  own sensor does: ``total``; ``inclination``, which needs no heading; ``heading`` at the start and the end. Each of the
+  recording's own segments drifts in heading by itself (median 1, worst 8 degrees over the recording), so ``total``
+  holds that drift as well. With the network and without; ``nearest_segment`` copies a sensed neighbour, the better one
+  for each segment on this very recording.
 * ``hipose``: a held N-pose of 17 sensors (``benchmarks.imu_calibration``).
 * ``broad``: orientations against optical truth, beside the ``vqf`` package run alone (``benchmarks.imu_broad``).
 
@@ -132,7 +132,7 @@ def captured(
 def compared(
     times_ns: Int64, bodies: dict[str, Float64], truth: dict[str, Float64], names: list[str]
 ) -> dict[str, Any]:
-    """Angles in degrees of each named segment, after one turn about the vertical that lays the pelvis right at first."""
+    """Angles in degrees of each named segment, after one turn about the vertical that lays the pelvis right."""
     seconds = times_ns / NS_PER_S
     known = np.isfinite(bodies["pelvis"][:, 0])
     first = known & (seconds < seconds[known][0] + 2.0)
