@@ -7,13 +7,17 @@ import time
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from nodes.errors import listed, suggestion
+from nodes.graph.schema import input_path
+from nodes.models.inertial import DEFAULT, shipped
 from nodes.node import Envelope, NodeContext, NodeParams
 
 if TYPE_CHECKING:
+    from fusion.estimators.inertial.packing import NetworkWeights
     from fusion.pipeline import Pipeline, PipelineParams
     from fusion.records import Record
     from fusion.rig import Rig
@@ -26,6 +30,23 @@ _REST = 3.0
 """After smoothing in a live session it rests for so many times as long as that took."""
 _BURST = 32
 """Most records that one published answer waits for."""
+
+
+NONE = "none"
+
+
+def _network_name(value: str, info: ValidationInfo) -> str:
+    if value.endswith(".npz"):
+        return input_path(value, info)
+    known = [*shipped(), NONE]
+    if value not in known:
+        raise ValueError(
+            f"{value!r} is no network{suggestion(value, known)}; allowed: {listed(known)}, or a file NAME.npz"
+        )
+    return value
+
+
+NetworkName = Annotated[str, AfterValidator(_network_name)]
 
 
 class SubjectParams(BaseModel):
@@ -58,6 +79,9 @@ class Params(NodeParams):
     """Whether people stand on a floor near z = 0; off for stairs and climbing."""
     magnetometer: bool = False
     """Whether the magnetic field holds the headings of inertial sensors; for rooms without much iron."""
+    network: NetworkName = DEFAULT
+    """Weights of the network that tells what carries no sensor of a wearer of the usual six: a name that
+    ``kinefuse models list`` shows, a file of ``kinefuse train imu`` (NAME.npz), or ``none``."""
 
     def publishes(self, name: str) -> tuple[str, ...]:
         """Topics of this node."""
@@ -89,6 +113,17 @@ def pipeline_params(params: Params) -> PipelineParams:
     return held_by_north(made) if params.magnetometer else made
 
 
+def network_of(params: Params) -> NetworkWeights | None:
+    """The weights that the node's keys name.
+
+    Raises:
+        ModelError: the file is not one of weights.
+    """
+    from nodes.models.inertial import load
+
+    return None if params.network == NONE else load(params.network)
+
+
 def rig_of(params: Params, profile: str | Path | None) -> Rig:
     """The profile's rig, with what the node's keys say of the wearer.
 
@@ -112,10 +147,11 @@ def run(params: NodeParams, context: NodeContext) -> None:
     from fusion.rehearsal import rehearse
 
     assert isinstance(params, Params)
-    pipeline = Pipeline(rig_of(params, context.session.profile), pipeline_params(params))
+    network = network_of(params)
+    pipeline = Pipeline(rig_of(params, context.session.profile), pipeline_params(params), network)
     started = time.monotonic()
     context.log.info("compiling the filter's kernels (half a minute the first time, then from a cache)")
-    rehearse()
+    rehearse(network)
     context.log.info("ready to fuse after %.1f s", time.monotonic() - started)
     context.ready()
     # Two people need the assignment solver; it loads beside the first records, so that a restart does not wait for it.
@@ -251,4 +287,4 @@ _INERTIAL = "inertial/"
 _UNDERSTATED = "understated/"
 """Health counters of sources whose errors are larger than they claim, with by how many times."""
 
-__all__ = ["Params", "SubjectParams", "pipeline_params", "rig_of", "run"]
+__all__ = ["Params", "SubjectParams", "network_of", "pipeline_params", "rig_of", "run"]

@@ -42,7 +42,8 @@ class LoadContext:
     folder: Path
 
 
-def _input_path(value: str, info: ValidationInfo) -> str:
+def input_path(value: str, info: ValidationInfo) -> str:
+    """A path made absolute, which must be there; see ``InputPath``."""
     if not isinstance(info.context, LoadContext) or _NOT_A_FILE.match(value):
         return value
     path = _absolute(value, info.context.folder)
@@ -63,7 +64,7 @@ def _absolute(value: str, folder: Path) -> Path:
     return Path(os.path.abspath(folder / Path(value).expanduser()))
 
 
-InputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_input_path)]
+InputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(input_path)]
 """A file or folder that must be there; URLs, ``/dev/…`` and device numbers pass unchanged."""
 OutputPath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_output_path)]
 """A file or folder that a node will write, relative to the current folder."""
