@@ -27,7 +27,7 @@ from fusion.filter.process import NS_PER_S, ProcessParams, make_process, predict
 from fusion.filter.smoother import Smoother
 from fusion.filter.state import LENGTH, State, empty_state
 from fusion.filter.system import Measurement
-from fusion.filter.update import Information, UpdateParams, Updater, holds_lengths, make_information
+from fusion.filter.update import Information, UpdateParams, Updater, holds_lengths, imus_alone, make_information
 
 
 class Outcome(Enum):
@@ -88,6 +88,8 @@ class Stepper:
         self.params = params
         self.updater = updater
         self.process = make_process(params.process)
+        # What is held does not walk either: else a body's heading would drift from those of its sensors in a minute.
+        self._held = self.process._replace(walk=np.zeros_like(self.process.walk))
 
     def advance(
         self,
@@ -102,7 +104,7 @@ class Stepper:
             How each measurement's innovations compare with what it claims.
         """
         measurements = together(measurements)
-        predict(state, self.process, time_ns)
+        predict(state, self._held if imus_alone(state, self.params.update) else self.process, time_ns)
         stop_silent_slots(state, time_ns, self.params.imu_silence_s)
         used = self.updater.apply(state, measurements, information=information) >= 0
         if not state.lengths_locked and lengths_known(state, self.params):

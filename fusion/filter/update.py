@@ -92,18 +92,26 @@ def holds_lengths(state: State, params: UpdateParams) -> bool:
     return state.time_ns - state.stereo_ns > params.stereo_s * NS_PER_S
 
 
-def hold_imus(state: State, params: UpdateParams, held: Bool) -> None:
-    """Mark, in ``held`` [n], the slow states of IMUs that nothing but themselves tells of, but headings that are open.
+def imus_alone(state: State, params: UpdateParams) -> bool:
+    """Whether nothing but IMUs has told of the body for a while, and it has not just begun."""
+    told_ns = max(int(state.measured_ns.max()), state.born_ns)
+    return state.time_ns - told_ns > params.alone_s * NS_PER_S
+
+
+def hold_imus(state: State, params: UpdateParams, held: Bool, exact: Bool) -> None:
+    """Mark, in [n], the slow states of IMUs that nothing but themselves tells of, but headings that are open.
 
     A sensor that is turned and a joint that stands otherwise than usual look the same: in the long run the usual would
-    win, and so would its heading over that of the orientation filter, which drifts by a degree a minute.
+    win. So mountings and biases are held. Of headings, which nobody can tell then, those of the orientation filters
+    are taken for exact: a linearised filter comes to believe that it knows what it cannot (Huang, Mourikis &
+    Roumeliotis, "Analysis and improvement of the consistency of extended Kalman filter based SLAM", ICRA 2008), and
+    a body that all its sensors say has turned would not follow them.
     """
-    told_ns = max(int(state.measured_ns.max()), state.born_ns)
-    alone = state.time_ns - told_ns > params.alone_s * NS_PER_S
+    alone = imus_alone(state, params)
     for first in range(IMU_COLUMN, len(held), IMU_SIZE):
         held[first : first + IMU_SIZE] = alone
         heading = first + IMU_HEADING
-        held[heading] = alone and bool(state.covariance[heading, heading] < params.open_heading_rad**2)
+        held[heading] = exact[heading] = alone and bool(state.covariance[heading, heading] < params.open_heading_rad**2)
 
 
 class Robust(NamedTuple):
@@ -171,6 +179,8 @@ class Workspace(NamedTuple):
     """[n] linearisation point."""
     held: Bool
     """[n] columns that an update leaves as they are, with their variance."""
+    exact: Bool
+    """[n] those of them that measurements are read with as if they were known."""
 
 
 def make_workspace(errors: int) -> Workspace:
@@ -200,6 +210,7 @@ def make_workspace(errors: int) -> Workspace:
         previous=np.zeros(n),
         nominal=np.zeros(n),
         held=np.zeros(n, dtype=np.bool_),
+        exact=np.zeros(n, dtype=np.bool_),
     )
 
 
@@ -228,8 +239,8 @@ def _pack(system: System, covariance: Float64, work: Workspace) -> None:
                 size_of[c] += abs(system.jacobian[f, i, c])
         width = 0
         for c in range(n):
-            # What has no variance is known, and takes no part.
-            if size_of[c] != 0.0 and covariance[c, c] > 0.0:
+            # What has no variance is known, and takes no part; so does what is taken for known.
+            if size_of[c] != 0.0 and covariance[c, c] > 0.0 and not work.exact[c]:
                 work.columns[f, width] = c
                 work.place[c] = 1
                 width += 1
@@ -820,7 +831,7 @@ class Updater:
             information.filled[0] = 0
         gated = 0
         work.held[LENGTH] = holds_lengths(state, self.params)
-        hold_imus(state, self.params, work.held)
+        hold_imus(state, self.params, work.held, work.exact)
         asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)

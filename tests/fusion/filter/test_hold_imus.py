@@ -75,12 +75,15 @@ def test_alone_they_stay_and_are_counted_as_uncertain() -> None:
     np.testing.assert_array_equal(after, before)
     np.testing.assert_allclose(same, variances, atol=1e-12)
     assert np.linalg.norm(state.coordinates - pose) > 0.01
-    # Not more is known of the root's tilt than a sensor that may be turned can tell.
+    # A heading is read as it is: the pelvis is told to have turned by what the sensor says beyond it.
+    yaw = COORDINATE["root_rz"]
+    assert state.coordinates[yaw] - pose[yaw] > 0.1
+    # Not more is known of the root's tilt than two sensors that may be turned can tell.
     roll = COORDINATE["root_rx"]
     told = state.covariance[roll, roll]
     mounting = variances[0, 0]
     prior = joint_variances[roll]
-    least = 1.0 / (1.0 / prior + 1.0 / (mounting + OrientationParams().inclination_rad ** 2))
+    least = 1.0 / (1.0 / prior + 2.0 / (mounting + OrientationParams().inclination_rad ** 2))
     assert told > 0.8 * least
     assert np.linalg.eigvalsh(state.covariance).min() > -1e-9
 
