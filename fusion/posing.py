@@ -136,28 +136,32 @@ class Posing:
             return []
         state = wearer.filter.settled
         begins = frame.begins or self._wearer != wearer.identity
+        missing = frame.missing | ~self._headed(state)
         pose = None
-        if begins or frame.missing.any():
+        if begins or missing.any():
             _, pose = forward_kinematics(state.coordinates, np.exp(state.nominal[LENGTH]))
         if begins:
             self._wearer = None
-            if not self._headed(state):
+            if missing[0]:
                 return []
             self.poser.start(pose)
             self._wearer, self._count = wearer.identity, 0
-        told = self._told(frame, state, pose, begins)
+        told = self._told(frame, missing, state, pose, begins)
         self._count += 1
-        if told is None or frame.missing[0] or self._count % self.params.interval_frames:
+        if told is None or missing[0] or self._count % self.params.interval_frames:
             return []
         return self._measurements(told)
 
-    def _headed(self, state: State) -> bool:
-        """Whether the heading of every sensor has begun in the filter."""
-        heard = all(slot < state.imus and state.imu_ns[slot] != NEVER_NS for slot in self._slots)
-        columns = [slot_columns(slot).start + IMU_HEADING for slot in self._slots]
-        return heard and all(state.covariance[column, column] > 0.0 for column in columns)
+    def _headed(self, state: State) -> Bool:
+        """[6] whether the heading of each sensor has begun in the filter."""
+        return np.array([
+            slot < state.imus
+            and state.imu_ns[slot] != NEVER_NS
+            and state.covariance[slot_columns(slot).start + IMU_HEADING, slot_columns(slot).start + IMU_HEADING] > 0.0
+            for slot in self._slots
+        ])  # fmt: skip
 
-    def _told(self, frame: Frame, state: State, pose: Float64 | None, begins: bool) -> PoseTold | None:
+    def _told(self, frame: Frame, missing: Bool, state: State, pose: Float64 | None, begins: bool) -> PoseTold | None:
         """What the network makes of a frame whose headings and mountings are corrected by the filter's."""
         first = [slot_columns(slot).start for slot in self._slots]
         mounting = quaternion.from_rotvec(np.stack([state.nominal[f : f + IMU_HEADING] for f in first]))
@@ -169,8 +173,8 @@ class Posing:
             quaternion.multiply(back, frame.q_world_from_sensor), quaternion.conjugate(q_segment_from_sensor)
         )
         acceleration = quaternion.rotate(back, frame.acceleration_m_s2)
-        if pose is not None and frame.missing.any():
-            q, acceleration = _stood_in(q, acceleration, pose, frame.missing)
+        if pose is not None and missing.any():
+            q, acceleration = _stood_in(q, acceleration, pose, missing)
         rate = quaternion.rotate(q_segment_from_sensor[0], frame.rate_rad_s[0])
         if self._kept is not None:
             positions, stood = forward_kinematics(state.coordinates, np.exp(state.nominal[LENGTH]))

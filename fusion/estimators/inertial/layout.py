@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fusion.body.skeleton import SEGMENT
 from fusion.records import Int64
 
@@ -99,6 +101,4 @@ def site_columns(site: str) -> range:
 
 def segment_indices(names: tuple[str, ...]) -> Int64:
     """Indices of segments by name in ``SEGMENT_NAMES``."""
-    import numpy as np
-
     return np.array([SEGMENT[name] for name in names], dtype=np.int64)
