@@ -74,8 +74,12 @@ def run(args: argparse.Namespace) -> int:
             f"{figures['file']}: {figures['parameters']} parameters after {settings.steps} steps; "
             f"card: {figures['card']}"
         )
-        for name, value in figures["held_out"].items():
-            say(f"  {name}: {value}")
+        for condition in ("worn", "ideal"):
+            found = figures["held_out"][condition]
+            say(
+                f"  held out, sensors {condition}: SIP {found['sip_deg']:.1f}°, angular {found['angular_deg']:.1f}°, "
+                f"position {found['position_cm']:.1f} cm, inferred segments {found['inferred_angular_deg']:.1f}°"
+            )
     return 0
 
 
