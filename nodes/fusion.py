@@ -150,7 +150,7 @@ def run(params: NodeParams, context: NodeContext) -> None:
     network = network_of(params)
     pipeline = Pipeline(rig_of(params, context.session.profile), pipeline_params(params), network)
     started = time.monotonic()
-    context.log.info("compiling the filter's kernels (half a minute the first time, then from a cache)")
+    context.log.info("compiling the filter's kernels (a minute or two the first time, then from a cache)")
     rehearse(network)
     context.log.info("ready to fuse after %.1f s", time.monotonic() - started)
     context.ready()

@@ -264,6 +264,7 @@ class NodeRuntime:
         # What set-up has made stays (kernels, libraries): a collector that walks it would stop the node for tens of ms.
         gc.collect()
         gc.freeze()
+        self._active_ns = steady_ns()
         self._line.send(Ready(token=self._launch.token))
         self._waiting = True
         self._go.wait()

@@ -524,6 +524,9 @@ class Supervisor:
                     node.last_ns[item.topic, item.direction] = item.last_ns
         elif isinstance(message, Ready):
             node.ready = True
+            if node.beat is not None:
+                # Set-up may have taken long (kernels to compile): only what comes after it is a main loop.
+                node.beat = node.beat.model_copy(update={"inactive_s": 0.0})
             if self.phase in (Phase.RUNNING, Phase.DRAINING):
                 if node.restarts:
                     self._log.write(node.name, "INFO", f"is back after {time.monotonic() - node.started_s:.1f} s")

@@ -179,11 +179,23 @@ def stuck(params: Params, context: NodeContext) -> None:
         threading.Event().wait()
 
 
+def slow_start(params: Params, context: NodeContext) -> None:
+    """Works for a while before it is ready, as one does that compiles."""
+    begun_s = time.monotonic()
+    while time.monotonic() - begun_s < SLOW_START_S:
+        sum(range(10_000))
+    context.ready()
+    while not context.stopping and time.monotonic() - begun_s < 1.5 * SLOW_START_S:
+        context.receive(0.05)
+
+
 def lingering(params: Params, context: NodeContext) -> None:
     """Leaves a thread behind that does not end."""
     context.ready()
     threading.Thread(target=threading.Event().wait).start()
 
+
+SLOW_START_S = 2.0
 
 ACTS = {
     "source": source,
@@ -196,5 +208,6 @@ ACTS = {
     "stubborn": stubborn,
     "rogue": rogue,
     "stuck": stuck,
+    "slow_start": slow_start,
     "lingering": lingering,
 }

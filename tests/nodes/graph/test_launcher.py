@@ -282,6 +282,12 @@ def test_a_node_whose_main_thread_is_stuck_is_killed_and_restarted(processes: Pa
     assert "stuck" in report.nodes["a"].reason
 
 
+def test_a_node_that_takes_long_to_be_ready_is_not_stuck(processes: Path) -> None:
+    with Running(graph(a={"act": "slow_start"}), params=SupervisorParams(hang_timeout_s=1.0)) as running:
+        report = running.report()
+    assert (report.exit_code, report.nodes["a"].restarts) == (0, 0)
+
+
 def test_a_process_that_does_not_end_with_its_node_is_ended(processes: Path) -> None:
     with Running(graph(a={"act": "lingering"}), params=SupervisorParams(exit_s=0.3)) as running:
         report = running.report()
