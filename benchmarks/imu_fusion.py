@@ -6,7 +6,8 @@
   clip shows (of the split; whole lab simulated with default errors). Errors count from the end of that standing.
   Root-relative and absolute as in ``filter_accuracy``; six IMUs alone know neither place nor north, so their bodies are
   first laid on the true one as it stands at the start. ``drift`` is the root's in % of the way walked
-  (``fusion.pose_metrics``). Each row with IMUs is given with and without the part-based network.
+  (``fusion.pose_metrics``). A blackout counts within the two seconds that it lasts. Each row with IMUs is given with
+  and without the part-based network.
 * ``headings``: 10 degrees of mounting error on each sensor and headings that drift by 1 degree a minute, one camera:
   what is left of both after 20 s, by what the filter knows of each sensor against the truth.
 """
@@ -47,7 +48,7 @@ from nodes.models.inertial import DEFAULT, load
 from training.clips import FIT, HELD_OUT, load_motion
 
 SECTIONS = ("table", "headings")
-ROWS = ("cameras_4", "camera_1", "imu", "camera_1+imu")
+ROWS = ("cameras_4", "cameras_4+imu", "camera_1", "imu", "camera_1+imu", "blackout+imu")
 REST_S, MOVE_S = 3.0, 1.0
 SECONDS = 14.0
 _RATE_HZ = 120.0
@@ -136,7 +137,7 @@ def row(
     positions, q = trace.positions_m, trace.quaternions
     if not scenario.placed:
         positions, q = _laid_on(positions, q, truth, q_truth, rest)
-    counted = trace.times_ns >= int(REST_S * NS_PER_S)
+    counted = scenario.counted(trace.times_ns) & (trace.times_ns >= int(REST_S * NS_PER_S))
     known = counted & trace.known
     scores = pose_scores(trace.times_ns[known], q[known], q_truth[known], made.motion.lengths_m)
     relative = scenarios.root_relative_m(positions[known], truth[known])
