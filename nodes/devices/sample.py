@@ -75,6 +75,11 @@ class DecoderCounts:
     lacking: dict[str, int] = field(default_factory=dict)
     """Packets without something that is needed, by what it was."""
 
+    def spoilt(self, size: int) -> None:
+        """Count bytes that looked like a packet and are none."""
+        self.corrupt += 1
+        self.skipped_bytes += size
+
     def lack(self, what: str) -> None:
         """Count a packet that lacks something; ``what`` is one of few texts."""
         self.lacking[what] = self.lacking.get(what, 0) + 1

@@ -71,8 +71,7 @@ class Ximu3Decoder:
         at = 0
         while (stop := buffer.find(END, max(at, searched))) >= 0:
             if self._overlong or stop - at >= MAX_MESSAGE:
-                counts.corrupt += 1
-                counts.skipped_bytes += stop + 1 - at
+                counts.spoilt(stop + 1 - at)
                 self._overlong = False
             else:
                 self._message(bytes(buffer[at:stop]), samples)
@@ -87,13 +86,9 @@ class Ximu3Decoder:
     def end_of_datagram(self) -> None:
         """Forget the beginning of a message whose end is not there."""
         if self._buffer or self._overlong:
-            self._broken(len(self._buffer))
+            self.counts.spoilt(len(self._buffer))
             self._buffer.clear()
             self._overlong = False
-
-    def _broken(self, size: int) -> None:
-        self.counts.corrupt += 1
-        self.counts.skipped_bytes += size
 
     def _message(self, message: bytes, samples: list[DeviceSample]) -> None:
         """Take a message without its end."""
@@ -107,12 +102,12 @@ class Ximu3Decoder:
             return
         letter = first & ~_BINARY
         if letter not in _KNOWN:
-            self._broken(whole)
+            self.counts.spoilt(whole)
             return
         if letter in b"IM":
             values = _binary(message) if first & _BINARY else _ascii(message)
             if values is None:
-                self._broken(whole)
+                self.counts.spoilt(whole)
                 return
             self.counts.packets += 1
             self._measured(sensor, letter == ord("I"), values, samples)

@@ -104,8 +104,7 @@ class MtiDecoder:
                 break
             if size == 0 or sum(buffer[at + 1 : at + size]) & 0xFF:
                 # The next message may begin inside of what was taken for this one.
-                counts.corrupt += 1
-                counts.skipped_bytes += 1
+                counts.spoilt(1)
                 at += 1
                 continue
             counts.packets += 1
@@ -117,8 +116,7 @@ class MtiDecoder:
     def end_of_datagram(self) -> None:
         """Forget the beginning of a message whose end is not there."""
         if self._buffer:
-            self.counts.corrupt += 1
-            self.counts.skipped_bytes += len(self._buffer)
+            self.counts.spoilt(len(self._buffer))
             self._buffer.clear()
 
     def _message(self, message: bytes, samples: list[DeviceSample]) -> None:

@@ -107,15 +107,13 @@ class MvnDecoder:
                 break
             size = _datagram_size(buffer, at)
             if size is None:
-                counts.corrupt += 1
-                counts.skipped_bytes += 1
+                counts.spoilt(1)
                 at += 1
                 continue
             if end - at < size:
                 break
             if not self._datagram(bytes(buffer[at : at + size]), samples):
-                counts.corrupt += 1
-                counts.skipped_bytes += 1
+                counts.spoilt(1)
                 at += 1
                 continue
             at += size
@@ -125,8 +123,7 @@ class MvnDecoder:
     def end_of_datagram(self) -> None:
         """Forget the beginning of a datagram whose end is not there."""
         if self._buffer:
-            self.counts.corrupt += 1
-            self.counts.skipped_bytes += len(self._buffer)
+            self.counts.spoilt(len(self._buffer))
             self._buffer.clear()
 
     def _datagram(self, data: bytes, samples: list[DeviceSample]) -> bool:

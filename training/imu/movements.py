@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,31 +58,26 @@ def split() -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def movements(
-    data: Path, use: Use, licence: Licence, progress: Callable[[str], None] | None = None, *, limit: int | None = None
-) -> list[Movement]:
+def movements(data: Path, use: Use, licence: Licence, *, limit: int | None = None) -> list[Movement]:
     """The movements of one use under one licence; the non-commercial set holds the permissive one too.
 
     Args:
         data: the data pack's folder.
         use: what for.
         licence: of the strictest clips among them.
-        progress: told the name of each before it is read.
         limit: at most so many clips of each non-commercial file and style.
 
     Raises:
         FileNotFoundError: the data pack lacks a clip.
     """
-    found = list(_permissive(data, use, progress))
+    found = list(_permissive(data, use))
     if licence == "non-commercial":
-        found += _non_commercial(data, use, progress, limit)
+        found += _non_commercial(data, use, limit)
     return found
 
 
-def _permissive(data: Path, use: Use, progress: Callable[[str], None] | None) -> Iterator[Movement]:
+def _permissive(data: Path, use: Use) -> Iterator[Movement]:
     for group, name in _permissive_names(use):
-        if progress is not None:
-            progress(name)
         yield _sampled(name, group, load_motion(data, name), avoid_s(name))
     if use != "test":
         first, count = (0, _SCRIPTS) if use == "train" else (_SCRIPTS, _VALIDATION_SCRIPTS)
@@ -98,12 +93,8 @@ def _permissive_names(use: Use) -> list[tuple[str, str]]:
     return [(group, name) for group, name in pairs if (name in chosen) == (use == "validate")]
 
 
-def _non_commercial(
-    data: Path, use: Use, progress: Callable[[str], None] | None, limit: int | None
-) -> Iterator[Movement]:
+def _non_commercial(data: Path, use: Use, limit: int | None) -> Iterator[Movement]:
     for stem in split()["non_commercial"]["files"]:
-        if progress is not None:
-            progress(stem)
         with np.load(data / "motion_nc" / f"{stem}.npz") as file:
             arrays: dict[str, Array] = {key: file[key] for key in file.files}
         taken: dict[str, int] = {}
