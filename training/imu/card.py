@@ -94,13 +94,13 @@ def held_out(network: Network, data: Path, settings: Settings) -> dict[str, Any]
     arrays = {name: array.astype(np.float16).astype(np.float32) for name, array in weights_of(network).items()}
     found = movements(data, "test", "permissive")
     result: dict[str, Any] = {}
-    parts = isinstance(network, PartNetwork)
-    method = part_based(NetworkWeights.from_arrays(arrays)) if parts else whole_body(arrays)
+    weights = NetworkWeights.from_arrays(arrays) if isinstance(network, PartNetwork) else None
+    method = whole_body(arrays) if weights is None else part_based(weights)
     for condition in CONDITIONS:
         takes = takes_of(found, condition, SEEDS if condition == "worn" else SEEDS[:1])
         result |= table({condition: figures_of(method, takes)})
-        if parts and condition == "worn":
-            result["coverage_95"] = coverage(NetworkWeights.from_arrays(arrays), takes)
+        if weights is not None and condition == "worn":
+            result["coverage_95"] = coverage(weights, takes)
     return result
 
 
