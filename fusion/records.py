@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+Float16 = NDArray[np.float16]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -200,6 +201,69 @@ class RadarPoints(Record):
     """+ is receding."""
     snrs_db: Float32 = array_field(np.float32, "points")
     """NaN where the sensor gives none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadarTensor(Record):
+    """One radar frame before detection: how much is reflected from each place, by radial velocity."""
+
+    kind: ClassVar[str] = "tensor"
+
+    radar: str
+    frame: int
+    """The sensor's own frame counter; a gap is a lost frame."""
+    power: Float16 = array_field(np.float16, "doppler", "up", "across", "forward")
+    """Magnitude, not negative, of each Doppler channel and voxel; scale as the network wants it."""
+    origin_m: Float64 = array_field(np.float64, 3)
+    """Radar frame (right, forward, up): centre of voxel [:, 0, 0, 0]."""
+    steps_m: Float64 = array_field(np.float64, 3)
+    """Voxel sizes along right, forward, up."""
+    radial_velocities_m_s: Float64 = array_field(np.float64, "doppler")
+    """Of each Doppler channel, + is receding; NaN where the channel mixes several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadarTracks(Record):
+    """The moving bodies that radars tell of, as a tracker of their points holds them."""
+
+    kind: ClassVar[str] = "tracks"
+
+    radars: tuple[str, ...]
+    """Whose points went in."""
+    ids: Int64 = array_field(np.int64, "tracks")
+    """Stable while a body is tracked, never used again in a session; not those of ``People``."""
+    positions_m: Float32 = array_field(np.float32, "tracks", 3)
+    """World: middle of the body."""
+    velocities_m_s: Float32 = array_field(np.float32, "tracks", 3)
+    covariances: Float32 = array_field(np.float32, "tracks", 6, 6)
+    """Of position and velocity, world, m and m/s."""
+    extents_m: Float32 = array_field(np.float32, "tracks", 3)
+    """Half sizes along the world's axes."""
+    points: Int64 = array_field(np.int64, "tracks")
+    """How many points of the newest frame are the body's."""
+    confirmed: UInt8 = array_field(np.uint8, "tracks")
+    """0 while it may still be a ghost."""
+    unseen_s: Float32 = array_field(np.float32, "tracks")
+    """Time since a point was the body's: somebody who stands still reflects nothing that moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RadarJoints(Record):
+    """Joints of the people before one radar, as a network makes of its points or its tensor."""
+
+    kind: ClassVar[str] = "joints"
+
+    radar: str
+    landmark_set: str
+    """Name in ``fusion.body.catalog``."""
+    ids: Int64 = array_field(np.int64, "people")
+    """Track of each, as in ``RadarTracks``; -1 where the network was given no track."""
+    positions_m: Float32 = array_field(np.float32, "people", "joints", 3)
+    """Radar frame."""
+    sigmas_m: Float32 = array_field(np.float32, "people", "joints", 3)
+    """One standard deviation of one frame along the radar's axes, as learned and calibrated."""
+    scores: Float32 = array_field(np.float32, "people")
+    """How sure the network is that somebody is there, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

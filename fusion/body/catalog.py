@@ -3,7 +3,8 @@
 Orders are mapped by name, never by number: a landmark set is a tuple of names,
 and ``_PLACES`` says once per name which segment carries it and where, in the
 reference body. Source of the orders: COCO, OpenPose (BODY_25, BODY_25B),
-Halpe-FullBody and MediaPipe's BlazePose documentation.
+Halpe-FullBody and MediaPipe's BlazePose documentation; for the joints of Kinect v2 in the
+MARS recordings and those of RT-Pose, their repositories.
 
 A landmark of a detector is not the joint centre that its name says (medians of
 30-80 mm between detectors); ``sigma_scale`` says how much less a landmark is to
@@ -75,6 +76,10 @@ _PLACES: dict[str, Place] = {
     "upper_neck": Place("neck", (-0.01, 0.0, 0.03), "neck", 2.0),
     "mid_shoulder": Place("t8", (0.0, 0.0, 0.0747), "shoulders", 1.2),
     "mid_hip": Place("pelvis", (0.0, 0.0, 0.0), "pelvis", 1.2),
+    "mid_spine": Place("t12", (0.0, 0.0, 0.0), "trunk", 1.5),
+    "head_centre": Place("head", (0.02, 0.0, 0.09), "head", 1.5),
+    "skull_base": Place("head", (0.0, 0.0, 0.0), "head", 1.5),
+    "neck_base": Place("neck", (0.0, 0.0, 0.0), "neck", 1.5),
     **_mirrored("eye", Place("head", (0.085, 0.032, 0.08), "head")),
     **_mirrored("eye_inner", Place("head", (0.09, 0.018, 0.08), "head")),
     **_mirrored("eye_outer", Place("head", (0.078, 0.046, 0.08), "head")),
@@ -124,6 +129,17 @@ LANDMARK_SETS: dict[str, LandmarkSet] = {
             "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
             *_pairs("ear", "mouth", "shoulder", "elbow", "wrist", "pinky", "index", "thumb",
                     "hip", "knee", "ankle", "heel", "foot_tip"),
+        )),
+        LandmarkSet("kinect_19", (
+            "mid_hip", "mid_spine", "skull_base", "head_centre",
+            "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
+            "left_hip", "left_knee", "left_ankle", "left_foot_tip",
+            "right_hip", "right_knee", "right_ankle", "right_foot_tip", "neck_base",
+        )),
+        LandmarkSet("rt_pose_15", (
+            "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+            "neck_base", "head_centre", "left_shoulder", "left_elbow", "left_wrist",
+            "right_shoulder", "right_elbow", "right_wrist",
         )),
         LandmarkSet("joints_23", tuple(f"joint_{name}" for name in SEGMENT_NAMES)),
     )

@@ -24,6 +24,7 @@ from fusion.records import (
 
 LENGTHS = {"people": 2, "landmarks": 5, "joints": 3, "points": 4, "samples": 6, "sensors": 7, "streams": 8}
 LENGTHS |= {"coordinates": 9, "lengths": 10, "angles": 11, "sources": 12, "bytes": 4 * 3 * 3}
+LENGTHS |= {"doppler": 13, "up": 14, "across": 15, "forward": 16, "tracks": 17}
 SCALARS: dict[Any, Any] = {int: 1, float: 0.5, str: "name", tuple[str, ...]: (), dict[str, float]: {}}
 CHOSEN: dict[str, dict[str, Any]] = {
     "image": {"encoding": "bgr8", "width": 4, "height": 3},

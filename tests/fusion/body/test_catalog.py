@@ -54,6 +54,17 @@ ORDERS: dict[str, tuple[str, ...]] = {
         "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel", "right_heel",
         "left_foot_tip", "right_foot_tip",
     ),
+    # Kinect v2 in the order of the MARS labels: 0-6, 8-10, 12-20 of its JointType.
+    "kinect_19": (
+        "mid_hip", "mid_spine", "skull_base", "head_centre", "left_shoulder", "left_elbow", "left_wrist",
+        "right_shoulder", "right_elbow", "right_wrist", "left_hip", "left_knee", "left_ankle", "left_foot_tip",
+        "right_hip", "right_knee", "right_ankle", "right_foot_tip", "neck_base",
+    ),
+    "rt_pose_15": (
+        "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "neck_base", "head_centre", "left_shoulder", "left_elbow", "left_wrist",
+        "right_shoulder", "right_elbow", "right_wrist",
+    ),
     "joints_23": tuple(f"joint_{name}" for name in SEGMENT_NAMES),
 }  # fmt: skip
 
