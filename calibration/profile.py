@@ -19,6 +19,7 @@ quality_rad = 0.08                   # by kinefuse calibrate imu
 [radars.radar]
 rotation = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]    # x_world = rotation x_radar + position_m
 position_m = [0.0, -2.5, 1.0]
+time_offset_s = 0.045                # stamps are so late; by kinefuse calibrate radar
 
 [subject]
 stature_m = 1.78
@@ -59,7 +60,7 @@ _CAMERA_KEYS = (
     "residual_px",
 )
 _IMU_KEYS = ("q_segment_from_sensor", "lever_arm_m", "quality_rad")
-_RADAR_KEYS = ("rotation", "position_m", "azimuth_fov_rad", "elevation_fov_rad", "range_max_m")
+_RADAR_KEYS = ("rotation", "position_m", "azimuth_fov_rad", "elevation_fov_rad", "range_max_m", "time_offset_s")
 _SUBJECT_KEYS = ("name", "stature_m", "lengths_m")
 
 
@@ -151,6 +152,7 @@ def _read_radar(name: str, table: Table) -> RadarMount:
             azimuth_fov_rad=table.number("azimuth_fov_rad", defaults.azimuth_fov_rad, low=0.0, high=math.pi),
             elevation_fov_rad=table.number("elevation_fov_rad", defaults.elevation_fov_rad, low=0.0, high=math.pi),
             range_max_m=table.number("range_max_m", defaults.range_max_m, low=0.1, high=1000.0),
+            time_offset_s=table.number("time_offset_s", 0.0, low=-DELAY_LIMIT_S, high=DELAY_LIMIT_S),
         )
     except RigError as error:
         raise table.error("", str(error)) from error
@@ -234,6 +236,7 @@ def _radar_values(radar: RadarMount) -> dict[str, Any]:
         "azimuth_fov_rad": radar.azimuth_fov_rad,
         "elevation_fov_rad": radar.elevation_fov_rad,
         "range_max_m": radar.range_max_m,
+        "time_offset_s": radar.time_offset_s,
     }
 
 

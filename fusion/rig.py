@@ -132,6 +132,8 @@ class RadarMount:
     """Half the field of view, left to right."""
     elevation_fov_rad: float = 0.35
     range_max_m: float = 6.0
+    time_offset_s: float = 0.0
+    """How much earlier the world was so than the stamp says; negative where stamps are early."""
 
     def __post_init__(self) -> None:
         rotation = _checked_rotation(f"radar {self.name}: rotation", self.r_world_from_radar)
@@ -141,6 +143,9 @@ class RadarMount:
         _check_between(f"radar {self.name}: azimuth_fov_rad", self.azimuth_fov_rad, 0.0, math.pi)
         _check_between(f"radar {self.name}: elevation_fov_rad", self.elevation_fov_rad, 0.0, math.pi)
         _check_between(f"radar {self.name}: range_max_m", self.range_max_m, 0.0, math.inf)
+        if not math.isfinite(self.time_offset_s):
+            place = f"radar {self.name}: time_offset_s"
+            raise RigError(f"{place}: {self.time_offset_s}, expected a finite number of seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -37,7 +37,12 @@ def example_rig(seed: int = 0, camera_name: str = "front") -> Rig:
         lever_arm_m=draw.normal(0.0, 0.1, 3),
         quality_rad=float(draw.uniform(0.0, 0.5)),
     )
-    radar = RadarMount(name="radar", r_world_from_radar=rotations[2], position_world_m=draw.normal(size=3))
+    radar = RadarMount(
+        name="radar",
+        r_world_from_radar=rotations[2],
+        position_world_m=draw.normal(size=3),
+        time_offset_s=float(draw.uniform(-0.3, 0.3)),
+    )
     subject = Subject(name="A. N. Other", stature_m=1.71, lengths_m=REFERENCE_LENGTHS_M * 0.96)
     return Rig(cameras=(camera,), imus=(imu,), radars=(radar,), subject=subject)
 
@@ -63,6 +68,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, seed:
     assert rig.imus[0].quality_rad == again.imus[0].quality_rad
     np.testing.assert_array_equal(rig.radars[0].r_world_from_radar, again.radars[0].r_world_from_radar)
     np.testing.assert_array_equal(rig.radars[0].position_world_m, again.radars[0].position_world_m)
+    assert rig.radars[0].time_offset_s == again.radars[0].time_offset_s
     assert again.subject.stature_m == rig.subject.stature_m
     np.testing.assert_array_equal(again.subject.lengths_m, rig.subject.lengths_m)
 

@@ -81,6 +81,7 @@ BAD_VALUES = [
     (radar, {"azimuth_fov_rad": 57.0}, "radar door: azimuth_fov_rad", "57.0"),
     (radar, {"elevation_fov_rad": math.nan}, "radar door: elevation_fov_rad", "nan"),
     (radar, {"range_max_m": -6.0}, "radar door: range_max_m", "-6.0"),
+    (radar, {"time_offset_s": math.inf}, "radar door: time_offset_s", "inf"),
     (subject, {"stature_m": 178.0}, "subject Ann: stature_m", "178.0"),
     (subject, {"stature_m": 0.0}, "subject Ann: stature_m", "0.0"),
     (subject, {"stature_m": math.nan}, "subject Ann: stature_m", "nan"),
