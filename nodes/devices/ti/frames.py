@@ -162,9 +162,9 @@ class TiDecoder:
         frames: list[TiFrame] = []
         while (size := self._step(frames, at_end=True)) is not None:
             self._drop(size)
-        if self._buffer:
-            self.counts.spoilt(len(self._buffer))
-            self._drop(len(self._buffer))
+        if len(self._buffer) > self._shared:
+            self.counts.spoilt(len(self._buffer) - self._shared)
+        self._drop(len(self._buffer))
         return frames
 
     def _drop(self, size: int) -> None:

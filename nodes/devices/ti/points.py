@@ -17,9 +17,9 @@ MOST_RANGE_M = 300.0
 MOST_SPEED_M_S = 200.0
 """Readings above these are no readings."""
 MOST_FIXED_POINT_BITS = 15
-_FIXED = np.dtype([("range", "<u2"), ("doppler", "<i2"), ("peak", "<u2"), ("xyz", "<i2", 3)])
-_EXTENDED = np.dtype([("xyz", "<i2", 3), ("doppler", "<i2"), ("snr", "u1"), ("noise", "u1")])
-_PACKED = np.dtype([("elevation", "i1"), ("azimuth", "i1"), ("doppler", "<i2"), ("range", "<u2"), ("snr", "<u2")])
+FIXED_ROW = np.dtype([("range", "<u2"), ("doppler", "<i2"), ("peak", "<u2"), ("xyz", "<i2", 3)])
+EXTENDED_ROW = np.dtype([("xyz", "<i2", 3), ("doppler", "<i2"), ("snr", "u1"), ("noise", "u1")])
+PACKED_ROW = np.dtype([("elevation", "i1"), ("azimuth", "i1"), ("doppler", "<i2"), ("range", "<u2"), ("snr", "<u2")])
 _EXTENDED_UNITS = struct.Struct("<4f2H")
 _PACKED_UNITS = struct.Struct("<5f")
 _SIDE_DB = 0.1
@@ -79,7 +79,7 @@ def _plain(payload: bytes) -> Points | None:
     """Type 1: x, y, z, Doppler as floats; in SDK 1 and 2 fixed point with Doppler bins."""
     if len(payload) >= 4:
         count, bits = struct.unpack_from("<2H", payload)
-        if len(payload) == 4 + _FIXED.itemsize * count and bits <= MOST_FIXED_POINT_BITS:
+        if len(payload) == 4 + FIXED_ROW.itemsize * count and bits <= MOST_FIXED_POINT_BITS:
             return _fixed(payload[4:], bits)
     if len(payload) % 16:
         return None
@@ -88,7 +88,7 @@ def _plain(payload: bytes) -> Points | None:
 
 
 def _fixed(payload: bytes, bits: int) -> Points:
-    rows = np.frombuffer(payload, _FIXED)
+    rows = np.frombuffer(payload, FIXED_ROW)
     positions = rows["xyz"].astype(np.float32) * np.float32(2.0**-bits)
     unknown = np.full(len(rows), np.nan, np.float32)
     return Points(positions, unknown, unknown, unknown, rows["doppler"])
@@ -111,10 +111,10 @@ def _extended(payload: bytes) -> Points | None:
     """Type 301: units, then x, y, z, Doppler, SNR and noise as integers."""
     if not payload:
         return Points.none()
-    if len(payload) < _EXTENDED_UNITS.size or (len(payload) - _EXTENDED_UNITS.size) % _EXTENDED.itemsize:
+    if len(payload) < _EXTENDED_UNITS.size or (len(payload) - _EXTENDED_UNITS.size) % EXTENDED_ROW.itemsize:
         return None
     xyz_m, doppler_m_s, snr_db, noise_db, _, _ = _EXTENDED_UNITS.unpack_from(payload)
-    rows = np.frombuffer(payload, _EXTENDED, offset=_EXTENDED_UNITS.size)
+    rows = np.frombuffer(payload, EXTENDED_ROW, offset=_EXTENDED_UNITS.size)
     return Points(
         _times(rows["xyz"], xyz_m),
         _times(rows["doppler"], doppler_m_s),
@@ -127,10 +127,10 @@ def _packed(payload: bytes) -> Points | None:
     """Type 1020: units, then elevation, azimuth, Doppler, range and SNR as integers; the SNR is a ratio, not dB."""
     if not payload:
         return Points.none()
-    if len(payload) < _PACKED_UNITS.size or (len(payload) - _PACKED_UNITS.size) % _PACKED.itemsize:
+    if len(payload) < _PACKED_UNITS.size or (len(payload) - _PACKED_UNITS.size) % PACKED_ROW.itemsize:
         return None
     elevation_rad, azimuth_rad, doppler_m_s, range_m, snr = _PACKED_UNITS.unpack_from(payload)
-    rows = np.frombuffer(payload, _PACKED, offset=_PACKED_UNITS.size)
+    rows = np.frombuffer(payload, PACKED_ROW, offset=_PACKED_UNITS.size)
     positions = cartesian(
         _times(rows["range"], range_m),
         _times(rows["azimuth"], azimuth_rad),
@@ -152,7 +152,7 @@ def _old(payload: bytes) -> Points | None:
 
 def _has_units(payload: bytes) -> bool:
     """Whether it begins with five units: small and positive, which range, angles, speed and SNR are not all."""
-    if len(payload) < _PACKED_UNITS.size or (len(payload) - _PACKED_UNITS.size) % _PACKED.itemsize:
+    if len(payload) < _PACKED_UNITS.size or (len(payload) - _PACKED_UNITS.size) % PACKED_ROW.itemsize:
         return False
     return all(0.0 < unit < 0.1 for unit in _PACKED_UNITS.unpack_from(payload))
 
