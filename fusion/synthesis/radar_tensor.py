@@ -127,7 +127,7 @@ class TensorRadarParams:
     rate_hz: float = 10.0
     noise: float = 1.0
     """Root mean square magnitude of noise of a voxel; what is stored is log(1 + magnitude)."""
-    gain: float = 60.0
+    gain: float = 1500.0
     """Root mean square magnitude of a square metre of body, 1 m away, in one bin of everything."""
     density_m2: float = 180.0
     """Scatterers a square metre of silhouette."""
@@ -346,7 +346,7 @@ class TensorMaker:
 
     @property
     def noise_magnitude(self) -> float:
-        """Root mean square of a voxel of noise of variance 1 a sample: incoherent sum over samples, chirps, antennas."""
+        """Root mean square of a voxel of noise of variance 1 a sample: an incoherent sum."""
         chirp = self.params.chirp
         return math.sqrt(0.375 * chirp.samples * chirp.loops * len(self.array.across))
 
