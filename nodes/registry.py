@@ -18,6 +18,8 @@ NODE_TYPES: dict[str, NodeType] = {
         NodeType("camera", "nodes.camera", "webcam, network stream, video file or image folder"),
         NodeType("imu", "nodes.imu", "body-worn inertial sensors on serial ports or the network"),
         NodeType("keypoints", "nodes.keypoints", "2D landmarks of people in pictures"),
+        NodeType("radar_tensor", "nodes.radar_tensor", "plays 4D radar tensors from files"),
+        NodeType("radar_pose", "nodes.radar_pose", "joints of a person in 4D radar tensors"),
         NodeType("fusion", "nodes.fusion", "people from all sensors"),
         NodeType("simulator", "nodes.simulator", "a simulated wearer seen by simulated sensors"),
         NodeType("guide", "nodes.guide", "leads the wearer of inertial sensors through their calibration"),
