@@ -141,9 +141,9 @@ def check_fits(tensor: RadarTensor, weights: Weights) -> None:
     """
     if not fits(tensor, weights):
         raise RequestError(
-            f"radar {tensor.radar!r} sends tensors {list(tensor.power.shape)} (Doppler, up, across, forward), voxels of "
-            f"{tensor.steps_m.tolist()} m from {tensor.origin_m.tolist()} m (right, forward, up); {weights.file} is for "
-            f"{weights.doppler} Doppler channels of {weights.grid}: give the weights that were trained for this radar"
+            f"radar {tensor.radar!r} sends {list(tensor.power.shape)} (Doppler, up, across, forward) in voxels of "
+            f"{tensor.steps_m.tolist()} m from {tensor.origin_m.tolist()} m (right, forward, up); {weights.file} "
+            f"allows {weights.doppler} Doppler channels of {weights.grid}: give weights trained for this radar"
         )
 
 
