@@ -251,6 +251,10 @@ class People:
         self.counters[outcome.value] += 1
         return outcome
 
+    def vouch(self, person: Person) -> None:
+        """Somebody else than cameras sees this person: not being detected is no reason to be gone."""
+        person.missed_ns = 0
+
     def bury(self, time_ns: int) -> None:
         """Drop those whom nothing has reached for too long."""
         death_ns, lost_ns = (int(limit * NS_PER_S) for limit in (self.params.death_s, self.params.lost_s))

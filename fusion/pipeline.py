@@ -19,7 +19,6 @@ from fusion.estimators.inertial.orientation import OrientationCounts
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
 from fusion.estimators.inertial.packing import NetworkWeights
 from fusion.estimators.inertial.stretches import Orientations, Stretch
-from fusion.estimators.radar.trunk import trunk_cluster
 from fusion.filter.innovations import ENOUGH, UNDERSTATED_RATIO, SourceStatistics
 from fusion.filter.measurements.inertial import (
     AccelerometerMeasurement,
@@ -29,15 +28,14 @@ from fusion.filter.measurements.inertial import (
     OrientationMeasurement,
     OrientationParams,
 )
-from fusion.filter.measurements.radar import TRUNK, RadarParams, RadarTrunkMeasurement
 from fusion.filter.outputs import OutputParams, Outputs
 from fusion.filter.process import NS_PER_S
 from fusion.filter.state import State, empty_state
 from fusion.maths import quaternion
 from fusion.people import People, PeopleParams, Person
 from fusion.posing import PosingParams, Seen
+from fusion.radars import Radars, RadarsParams
 from fusion.records import (
-    Float64,
     InertialSamples,
     InertialState,
     Innovations,
@@ -70,7 +68,7 @@ class PipelineParams:
     accelerometer: AccelerometerParams | None = None
     """Specific forces as measurements of their own; the orientations have used them for the vertical already."""
     posing: PosingParams = field(default_factory=PosingParams)
-    radar: RadarParams = field(default_factory=RadarParams)
+    radars: RadarsParams = field(default_factory=RadarsParams)
     output: OutputParams = field(default_factory=OutputParams)
     stretch_s: float = 0.02
     """Inertial samples are taken in as means over so long: a filter step costs more than a sample tells."""
@@ -120,7 +118,7 @@ class Pipeline:
         """Records that could not be used, counted by reason."""
         self._outputs = Outputs(self.params.output)
         self._wired: dict[tuple[str, ...], Wiring] = {}
-        self._radars = {mount.name: mount for mount in rig.radars}
+        self.radars = Radars(rig.radars, self.params.radars)
         self._published_ns: int | None = None
         self._states = [self._new_states() for _ in range(self.params.people.max_people)]
 
@@ -350,22 +348,11 @@ class Pipeline:
         return self.bank.bear_from_orientations(q, wiring.segments, orientations.time_ns, still=still)
 
     def _radar(self, record: RadarPoints) -> None:
-        """The points around each person as one weak measurement of the trunk."""
-        mount = self._radars.get(record.radar)
-        if mount is None:
+        """What a radar's points say of everyone."""
+        if record.radar not in self.radars.mounts:
             self._refuse(f"radar {record.radar!r} is not in the profile")
             return
-        p = self.params.radar
-        for person in self.bank.people:
-            trunk = self._trunk_position(person, record.measured_ns)
-            cluster = trunk_cluster(
-                record, mount, trunk, reach_m=p.reach_m, min_points=p.min_points, surface_m=p.surface_m
-            )
-            if cluster is not None:
-                self.bank.apply(person, RadarTrunkMeasurement(record.measured_ns, mount.name, *cluster, p))
-
-    def _trunk_position(self, person: Person, time_ns: int) -> Float64:
-        return np.asarray(self.bank.landmarks_at(person, time_ns, "joints_23")[TRUNK])
+        self.radars.step(self.radars.on_session_clock(record), self.bank)
 
     def _refuse(self, reason: str) -> None:
         if reason not in self.refused and len(self.refused) >= _MAX_REASONS:

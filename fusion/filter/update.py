@@ -114,6 +114,18 @@ def hold_imus(state: State, params: UpdateParams, held: Bool, exact: Bool) -> No
         held[heading] = exact[heading] = alone and bool(state.covariance[heading, heading] < params.open_heading_rad**2)
 
 
+_STANCE: Int64 = np.array([*range(3, LENGTH_COLUMN), *range(RATE_COLUMN + 3, IMU_COLUMN)], dtype=np.int64)
+"""All coordinates and rates but the place of the pelvis and its velocity."""
+
+
+def hold_pose(measurements: Sequence[Measurement], held: Bool) -> None:
+    """Mark, in [n], how the body stands and turns where nothing but its place is told.
+
+    Place and pose are correlated, and a pose that nobody sees is so uncertain that a weak place would bend it.
+    """
+    held[_STANCE] = all(getattr(measurement, "holds_pose", False) for measurement in measurements)
+
+
 class Robust(NamedTuple):
     """What the kernels need of ``UpdateParams``."""
 
@@ -832,6 +844,7 @@ class Updater:
         gated = 0
         work.held[LENGTH] = holds_lengths(state, self.params)
         hold_imus(state, self.params, work.held, work.exact)
+        hold_pose(measurements, work.held)
         asks_ground = self.contact is not None and ground_due(state, self.contact)
         for iteration in range(self._limit(state, measurements, iterations)):
             linearise(TABLES, work.nominal, self.body, system)

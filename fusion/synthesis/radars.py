@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fusion.body.reflection import reflecting_share
 from fusion.records import Float64, RadarPoints
 from fusion.rig import RadarMount
 from fusion.synthesis.params import RadarParams
@@ -23,11 +24,6 @@ from fusion.synthesis.wearer import CAPSULE_RADIUS_M, CAPSULES, Wearer, capsule_
 
 NANOSECONDS = 1_000_000_000
 
-_SHARES = {
-    "pelvis": 0.06, "l5": 0.08, "t12": 0.10, "neck": 0.04, "head": 0.08,
-    "upper_arm": 0.13, "forearm": 0.15, "hand": 0.03, "upper_leg": 0.06, "lower_leg": 0.008, "foot": 0.004,
-}  # fmt: skip
-"""How often a part reflects, per side."""
 _CANDIDATES_PER_POINT = 6
 _STEP_S = 0.01
 _SURFACE_SPREAD_RAD = 1.0
@@ -72,7 +68,7 @@ class VirtualRadar:
         self.params = params
         self._wearers = tuple(wearers)
         self._random = RandomStream(seed, f"{mount.name}/points")
-        shares = np.array([_SHARES[_plain(capsule.segment)] for capsule in CAPSULES])
+        shares = np.array([reflecting_share(capsule.segment) for capsule in CAPSULES])
         self._shares = np.tile(shares, len(self._wearers)) / (shares.sum() * len(self._wearers))
         self._radii = np.tile(CAPSULE_RADIUS_M, len(self._wearers))
 
@@ -193,7 +189,3 @@ def from_polar(distance_m: Float64, azimuth_rad: Float64, elevation_rad: Float64
     return np.stack(
         [flat * np.sin(azimuth_rad), flat * np.cos(azimuth_rad), distance_m * np.sin(elevation_rad)], axis=1
     )
-
-
-def _plain(segment: str) -> str:
-    return segment.removeprefix("right_").removeprefix("left_")

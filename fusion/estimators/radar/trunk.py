@@ -37,8 +37,6 @@ class TrunkCluster(NamedTuple):
     """From the radar to the cluster."""
     radial_velocity_m_s: float
     """Of the trunk, + is receding."""
-    points: int
-    """How many there were."""
 
 
 def trunk_cluster(
@@ -80,7 +78,6 @@ def trunk_cluster(
         directions=np.stack([away, right, np.cross(right, away)]),
         distance_m=distance,
         radial_velocity_m_s=float(np.median(radial_velocities_m_s)) - drift,
-        points=len(points_m),
     )
 
 

@@ -27,21 +27,20 @@ TRUNK = SEGMENT["t12"]
 class RadarParams:
     """How a frame's points become one measurement of a person's trunk.
 
-    The noise is that of a person's cluster against the trunk, from the MARS
-    recordings (radar facts: range 9 cm with a near-surface offset of 4-15 cm,
-    azimuth 3.3 deg, elevation 2.1 deg, Doppler 0.53 m/s), inflated because what
-    reflects stays the same for many frames.
+    The noise is that of the middle of a person's points against the trunk, on
+    the MARS recordings (one frame: 6 cm along, 3.9 deg across, 4.9 deg up, 0.17 m/s),
+    inflated because what reflects stays the same for many frames.
     """
 
     reach_m: float = 0.9
     """Points farther from the predicted trunk, seen from above, are not this person's."""
     min_points: int = 6
-    surface_m: float = 0.08
-    """How much nearer the reflecting surface is than the trunk's middle."""
-    range_m: float = 0.25
-    azimuth_rad: float = 0.12
-    elevation_rad: float = 0.15
-    doppler_m_s: float = 0.8
+    surface_m: float = 0.04
+    """How much nearer the reflecting surface is than the middle of a limb."""
+    range_m: float = 0.12
+    azimuth_rad: float = 0.08
+    elevation_rad: float = 0.1
+    doppler_m_s: float = 0.4
 
 
 @njit(cache=True)
@@ -144,6 +143,8 @@ class _Radar:
 
     __slots__ = ()
 
+    holds_pose = False
+
     @property
     def linear(self) -> bool:
         """See ``Measurement``."""
@@ -166,6 +167,8 @@ class RadarTrunkMeasurement(_Radar):
     distance_m: float
     radial_velocity_m_s: float
     params: RadarParams
+
+    holds_pose = True
 
     def add_rows(self, state: State, nominal: Float64, body: Body, system: System) -> None:
         """See ``Measurement``. What the cluster tells is taken for the body's place, not for how it stands: the points
