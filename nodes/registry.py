@@ -17,6 +17,7 @@ NODE_TYPES: dict[str, NodeType] = {
     for row in (
         NodeType("camera", "nodes.camera", "webcam, network stream, video file or image folder"),
         NodeType("imu", "nodes.imu", "body-worn inertial sensors on serial ports or the network"),
+        NodeType("radar", "nodes.radar", "a TI mmWave radar on its two serial ports"),
         NodeType("keypoints", "nodes.keypoints", "2D landmarks of people in pictures"),
         NodeType("radar_tensor", "nodes.radar_tensor", "plays 4D radar tensors from files"),
         NodeType("radar_pose", "nodes.radar_pose", "joints of a person in 4D radar tensors"),

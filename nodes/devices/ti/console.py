@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nodes.devices.ti.commands import Command
+
 KNOCK_NS = 300_000_000
 """An empty line is answered with the prompt; a sensor that does not do so gets its first command after so long."""
 ANSWER_NS = 1_500_000_000
@@ -34,19 +36,11 @@ _BANNER = re.compile(r"\*{8,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
-    """What is sent."""
-
-    text: str
-    number: int = 0
-    """Its line in the file; 0 for one of our own."""
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a conversation was given up."""
 
     command: Command
+    """Its line is 0 if it is not from a file."""
     said: str
     """What the sensor said; empty if it did not answer."""
 

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.devices.ti import console
-from nodes.devices.ti.console import Command, Console
+from nodes.devices.ti.commands import Command
+from nodes.devices.ti.console import Console
 
 MS = 1_000_000
-LINES = tuple(
-    Command(text, number) for number, text in enumerate(["sensorStop", "flushCfg", "dfeDataOutputMode 1"], start=3)
-)
+LINES = (Command(3, "sensorStop", ()), Command(4, "flushCfg", ()), Command(5, "dfeDataOutputMode", ("1",)))
 
 
 def talk(
@@ -78,7 +77,7 @@ def test_a_refused_line_is_named_with_the_sensors_words(answer: str, said: str, 
     assert sent[-1] == "flushCfg\n"
     assert not conversation.done
     assert conversation.refusal is not None
-    assert conversation.refusal.command == Command("flushCfg", 4)
+    assert conversation.refusal.command == Command(4, "flushCfg", ())
     assert said in conversation.refusal.said
 
 
@@ -94,11 +93,11 @@ def test_a_sensor_that_falls_silent_midway_is_given_up_at_that_line() -> None:
     conversation = Console(LINES)
     talk(conversation, lambda line: "" if line == "flushCfg" else obedient(line))
     assert conversation.refusal is not None
-    assert conversation.refusal.command.number == 4
+    assert conversation.refusal.command.line == 4
 
 
 def test_starting_may_take_longer_than_other_commands() -> None:
-    conversation = Console((Command("sensorStart"),))
+    conversation = Console((Command(0, "sensorStart", ()),))
     conversation.step(0)
     conversation.step(1, b"\nmmwDemo:/>")
     late_ns = console.ANSWER_NS + 2 * MS
