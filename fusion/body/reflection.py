@@ -16,7 +16,7 @@ _SHARES = {
 
 
 def reflecting_share(segment: str) -> float:
-    """How often a part of the body reflects, of about 1 in all, if everything moves; 0 for what is counted elsewhere."""
+    """How often a part of the body reflects, of about 1 in all, if everything moves; 0 where another counts for it."""
     return _SHARES.get(segment.removeprefix("right_").removeprefix("left_"), 0.0)
 
 
