@@ -216,7 +216,8 @@ class _Judge:
             if active_ms > frame.period_ms:
                 yield self.say(
                     "error", frame.line, f"period {frame.period_ms:g} ms, but {frame.chirps} × {frame.loops} chirps "
-                    f"take {active_ms:.1f} ms: allowed from {2 * active_ms:.0f} ms on; take a longer period or fewer loops",
+                    f"take {active_ms:.1f} ms: allowed from {2 * active_ms:.0f} ms on; take "
+                    "a longer period or fewer loops",
                 )  # fmt: skip
             elif active_ms > MOST_DUTY * frame.period_ms:
                 yield self.say(

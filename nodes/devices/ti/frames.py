@@ -39,7 +39,11 @@ LayoutName = Literal["sdk3", "sdk1", "people48", "doors"]
 
 @dataclass(slots=True)
 class TiCounts(DecoderCounts):
-    """What a decoder has met so far; ``samples`` are frames, ``absurd`` are points that cannot be."""
+    """What a decoder has met so far.
+
+    ``packets`` and ``samples`` are frames, ``absurd`` are points and targets that cannot be, ``unknown`` are TLVs of
+    types that nobody knows; a frame whose number was there before is ``doubled`` and handed on.
+    """
 
     points: int = 0
     doubtful: int = 0
@@ -223,17 +227,31 @@ class TiDecoder:
         if shown is not None and shown.complete and shown.tlvs and length - (inner - shown.rest) >= PADDED_TO:
             return self._segment(length, inner, frames)  # The TLVs end long before the length says.
         need = max(inner + START_SIZE, length)
+        if self._frame_at(inner, need):
+            return self._segment(length, inner, frames)
         if len(buffer) < need:
             return self._segment(length, inner, frames) if at_end else None
         walked = self._walk(length)
         if walked is None or not walked.fits:
             return self._segment(length, inner, frames)
         if buffer[8:12] == buffer[inner + 8 : inner + 12] and buffer[16:20] == buffer[inner + 16 : inner + 20]:
-            if len(buffer) < length + len(MAGIC) and not at_end:
-                return None
-            if not buffer.startswith(MAGIC, length):
+            if len(buffer) < length + len(MAGIC):
+                if not at_end:
+                    return None
+            elif not buffer.startswith(MAGIC, length):
                 return self._segment(length, inner, frames)
         return self._emit(walked, frames, doubtful=not walked.complete)
+
+    def _frame_at(self, at: int, stop: int) -> bool:
+        """Whether a whole frame without fault lies between two places of the buffer; numbers do not look like that."""
+        buffer = self._buffer
+        if len(buffer) < at + START_SIZE:
+            return False
+        size = read_start(buffer, at).length
+        if not LEAST_HEAD <= size <= min(stop, len(buffer)) - at:
+            return False
+        walked = self._walk(size, at)
+        return walked is not None and walked.clean and bool(walked.tlvs) and not walked.unknown
 
     def _segment(self, length: int, size: int, frames: list[TiFrame]) -> int:
         """What lies between two magic words: a frame if no more than one thing is wrong with it."""
@@ -250,9 +268,9 @@ class TiDecoder:
         self.counts.spoilt(size)
         return size
 
-    def _walk(self, size: int) -> Walk | None:
+    def _walk(self, size: int, at: int = 0) -> Walk | None:
         order = self._layouts if self._found is None else (self._found, *self._layouts)
-        return best_walk(self._buffer, 0, size, order)
+        return best_walk(self._buffer, at, size, order)
 
     def _emit(self, walked: Walk, frames: list[TiFrame], *, doubtful: bool) -> int:
         """Hand a frame out; how many of its bytes are done with."""
@@ -266,9 +284,7 @@ class TiDecoder:
         restarted = self._note_number(number, sub_frame)
         content = read_content(data, walked.tlvs, self._doppler_step_m_s)
         self._count(content, doubtful=doubtful)
-        kept, content_index = self._kept, content.target_of_point
-        if content_index is not None and kept is not None and kept[0] == number - 1:
-            content_index = content_index[kept[1]] if content_index.size == kept[1].size else None
+        target_of_point = self._for_kept(content.target_of_point, number - 1)
         self._kept = number, content.kept
         counts.packets += 1
         counts.samples += 1
@@ -289,7 +305,7 @@ class TiDecoder:
                 snrs_db=content.snrs_db,
                 noises_db=content.noises_db,
                 targets=content.targets,
-                target_of_point=content_index,
+                target_of_point=target_of_point,
                 heights=content.heights,
                 presence=content.presence,
                 occupancy=content.occupancy,
@@ -306,6 +322,16 @@ class TiDecoder:
         shared = _begun_magic(data)
         self._shared = walked.size  # None of the frame's bytes is skipped, whichever of them are looked at again.
         return walked.size - shared
+
+    def _for_kept(self, target_of_point: NDArray[np.uint8] | None, number: int) -> NDArray[np.uint8] | None:
+        """Targets of those points of frame ``number`` that were handed out; None if that frame had other points."""
+        kept = self._kept
+        if target_of_point is None or kept is None or kept[0] != number:
+            return target_of_point
+        if target_of_point.size != kept[1].size:
+            self.counts.odd_tlvs += 1
+            return None
+        return target_of_point[kept[1]]
 
     def _count(self, content: Content, *, doubtful: bool) -> None:
         counts = self.counts

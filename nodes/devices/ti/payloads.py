@@ -22,6 +22,8 @@ Vector = tuple[float, float, float]
 LACKS_DOPPLER_STEP = (
     "the velocity of one Doppler bin (profileCfg and frameCfg of the cfg); speeds of SDK 1 and 2 are bins"
 )
+MOST_MOTION = 300.0
+"""m, m/s, m/s^2: targets above these are none."""
 _TARGET = np.dtype([("id", "<u4"), ("motion", "<f4", 9), ("covariance", "<f4", (4, 4)), ("end", "<f4", 2)])
 _SHORT_TARGET = np.dtype([("id", "<u4"), ("motion", "<f4", 9)])
 _HEIGHT = np.dtype([("id", "<u4"), ("top", "<f4"), ("bottom", "<f4")])
@@ -165,10 +167,15 @@ def _kept_points(points: Points, doppler_step_m_s: float | None) -> Content:
             velocities = (points.doppler_bins * doppler_step_m_s).astype(np.float32)
     kept = plausible(points.positions_m, velocities, bins=points.doppler_bins is not None)
     absurd = int(kept.size - np.count_nonzero(kept))
-    arrays = points.positions_m, velocities, points.snrs_db, points.noises_db
+    arrays = points.positions_m, velocities, _finite(points.snrs_db), _finite(points.noises_db)
     if absurd:
         arrays = arrays[0][kept], arrays[1][kept], arrays[2][kept], arrays[3][kept]
     return Content(*arrays, kept=kept, absurd=absurd, lacking=lacking)
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """NaN for what is infinite."""
+    return np.where(np.isinf(values), np.float32(np.nan), values)
 
 
 # ---- one reader a type: False if the size does not suit it
@@ -179,7 +186,7 @@ def _targets(content: Content, payload: bytes) -> bool:
     if not whole and len(payload) % _SHORT_TARGET.itemsize:
         return False
     rows = np.frombuffer(payload, _TARGET if whole else _SHORT_TARGET)
-    good = [row for row in rows if np.isfinite(row["motion"]).all()]
+    good = [row for row in rows if (np.abs(row["motion"]) < MOST_MOTION).all()]
     content.absurd += len(rows) - len(good)
     content.targets = tuple(_target(row, whole=whole) for row in good)
     return True
