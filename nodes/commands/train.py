@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.commands import train_radar_tensor
+from nodes.commands import train_radar, train_radar_tensor
 from nodes.commands.arguments import print_json, say
 from nodes.errors import RequestError
 
@@ -40,6 +40,7 @@ def add_parser(subparsers: Any) -> None:
     imu.add_argument("--overwrite", action="store_true", help="begin anew although OUT holds a checkpoint")
     imu.add_argument("--json", action="store_true", help="print one JSON object")
     imu.set_defaults(run=run)
+    train_radar.add_kind(kinds)
     train_radar_tensor.add_kind(kinds)
     parser.set_defaults(run=run)
 

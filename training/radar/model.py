@@ -53,7 +53,7 @@ class PointNetwork(nn.Module):
         return Outputs(self.mean(mixed), self.variance(mixed).clamp(LOG_VARIANCE_LOW, LOG_VARIANCE_HIGH))
 
     def pool(self, points: Tensor, present: Tensor) -> Tensor:
-        """Features of each cloud [B, T, 2 pooled + 64], whatever the order of its points; zeros where there are none."""
+        """Features of each cloud [B, T, 2 pooled + 64] in whatever order; zeros where there are no points."""
         first = torch.relu(self.point1(points))
         second = torch.relu(self.point2(first))
         counts = present[..., None]

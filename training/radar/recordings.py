@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ from fusion.records import Array, Bool, Float32, Int64
 SUBJECTS = (1, 2, 3, 4)
 MOVEMENTS = 10
 SENSOR_HEIGHT_M = 0.96
-"""Of the MARS sensor above the floor: the feet of all four subjects stand 0.90 to 0.92 m below it, their soles lower."""
+"""Of the MARS sensor above the floor: the feet of all four subjects are 0.90 to 0.92 m below it, their soles lower."""
 STANDING_PLACE_M = (0.0, 1.85)
 """Middle of the points of people who stand where all subjects do, right and away from the sensor."""
 LONGEST_GAP = 20
@@ -86,7 +87,7 @@ def _read(path: Path, subject: int) -> list[Clip]:
     cut = (np.diff(movement.astype(int)) != 0) | (np.diff(split.astype(int)) != 0) | (steps > LONGEST_GAP) | (steps < 1)
     edges = [0, *(np.flatnonzero(cut) + 1).tolist(), len(frames)]
     clips = []
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         if np.isfinite(labels[first:last]).all():
             cloud = points[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first]
             gaps = np.concatenate([[1], steps[first : last - 1]])

@@ -154,18 +154,23 @@ def train(settings: Settings, data: Path, out: Path, progress: Progress, *, resu
 def _scale(
     settings: Settings, clips: Sequence[Clip], out: Path, made: RadarWeights, judging: dict[int, Member]
 ) -> Array:
-    """What deviations are multiplied by [3], from frames that were not learned from."""
-    if not judging:
-        judged = validation_clips(clips) if settings.split == "official" else []
-        tell = runtime(made)
-        return sigma_scale(judged, [tell(clip) for clip in judged]) if judged else np.ones(3)
-    judged, answers = [], list[Answer]()
-    for subject, member in judging.items():
-        tell = runtime(weights_of([_kept(settings, out, member)]))
-        unseen = [clip for clip in clips if clip.subject == subject]
-        judged += unseen
-        answers += [tell(clip) for clip in unseen]
-    return sigma_scale(judged, answers)
+    """What deviations are multiplied by [2, 3], from frames that were not learned from."""
+    if judging:
+        judges = [(weights_of([_kept(settings, out, member)]), subject) for subject, member in judging.items()]
+        asked = [(weights, [clip for clip in clips if clip.subject == subject]) for weights, subject in judges]
+    else:
+        asked = [(made, validation_clips(clips) if settings.split == "official" else [])]
+    judged = [clip for _, found in asked for clip in found]
+    if not judged:
+        return np.ones((2, 3))
+    scales = []
+    for followed in (False, True):
+        answers: list[Answer] = []
+        for weights, found in asked:
+            tell = runtime(weights, followed=followed)
+            answers += [tell(clip) for clip in found]
+        scales.append(sigma_scale(judged, answers))
+    return np.array(scales)
 
 
 class MemberRun:
@@ -286,12 +291,12 @@ def weights_of(kept: Sequence[dict[str, Any]]) -> RadarWeights:
     arrays = {name: torch.stack([member["network"][name] for member in kept]).float().numpy() for name in names}
     arrays["mean_pose_m"] = kept[0]["mean_pose"].numpy()
     arrays["truth_offset_m"] = kept[0]["offset"].numpy()
-    arrays["sigma_scale"] = np.ones(3, dtype=np.float32)
+    arrays["sigma_scale"] = np.ones((2, 3), dtype=np.float32)
     return RadarWeights.from_arrays(arrays)
 
 
 def with_scale(weights: RadarWeights, scale: Array) -> RadarWeights:
-    """The same, deviations multiplied by ``scale`` [3]."""
+    """The same, deviations multiplied by ``scale`` [2, 3]."""
     return replace(weights, arrays={**weights.arrays, "sigma_scale": np.asarray(scale, dtype=np.float32)})
 
 

@@ -13,6 +13,8 @@ from fusion.records import Array, Float32
 
 POINT_FEATURES = 7
 FRAME_FEATURES = 6
+FOLLOWED = 5
+"""Which frame feature tells that the anchor follows the points."""
 MOST_POINTS = 64
 """Of a frame; what the sensor of the training data sends at most."""
 REACH_M = 1.3
@@ -59,5 +61,5 @@ def frame_features(counts: Array, gaps: Array, anchor_steps_m: Array, followed: 
     features[..., 1] = 0.25 * np.log(np.maximum(counts, 1))
     features[..., 2] = np.minimum(gaps, LONGEST_GAP_FRAMES) / LONGEST_GAP_FRAMES
     features[..., 3:5] = anchor_steps_m / _USUAL_STEP_M
-    features[..., 5] = followed
+    features[..., FOLLOWED] = followed
     return features

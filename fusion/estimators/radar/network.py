@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusion.estimators.radar.features import FRAME_FEATURES, POINT_FEATURES
+from fusion.estimators.radar.features import FOLLOWED, FRAME_FEATURES, POINT_FEATURES
 from fusion.estimators.radar.packing import HEAD_SIZE, HEADS, JOINTS, RadarWeights
 from fusion.records import Array, Float32
 
@@ -87,7 +87,7 @@ class RadarNetwork:
         if not (np.abs(frame) <= LARGEST_FEATURE).all() or not (np.abs(points) <= LARGEST_FEATURE).all():
             return None
         told = self._tell(self._embed(points.astype(np.float32), frame.astype(np.float32)), state)
-        return self._together(*told)
+        return self._together(*told, followed=bool(frame[FOLLOWED] > 0.5))
 
     def _embed(self, points: Float32, frame: Float32) -> Float32:
         """What is seen in one frame [members, 1, hidden]."""
@@ -125,10 +125,10 @@ class RadarNetwork:
         mixed = np.maximum(self._linear("mix", np.concatenate([state[:, None], embedded], axis=2)), 0.0)
         return tuple(self._linear(name, mixed).reshape(len(state), JOINTS, 3) for name in ("mean", "variance"))  # type: ignore[return-value]
 
-    def _together(self, differences: Float32, log_variances: Float32) -> NetworkJoints:
+    def _together(self, differences: Float32, log_variances: Float32, *, followed: bool) -> NetworkJoints:
         """The members' mixture."""
         variances = np.exp(np.clip(log_variances, LOG_VARIANCE_LOW, LOG_VARIANCE_HIGH)).mean(axis=0)
-        sigmas = np.sqrt(variances + differences.var(axis=0)) * self._w["sigma_scale"]
+        sigmas = np.sqrt(variances + differences.var(axis=0)) * self._w["sigma_scale"][int(followed)]
         return NetworkJoints(differences.mean(axis=0) + self._w["mean_pose_m"], sigmas)
 
     def _linear(self, name: str, x: Float32) -> Float32:

@@ -46,7 +46,7 @@ def shapes(members: int, hidden: int, pooled: int) -> dict[str, tuple[int, ...]]
     return {
         **{name: (members, *shape) for name, shape in one.items()},
         "mean_pose_m": (JOINTS, 3),
-        "sigma_scale": (3,),
+        "sigma_scale": (2, 3),
         "truth_offset_m": (2,),
     }
 
@@ -60,7 +60,8 @@ class RadarWeights:
     """Weights of one or several networks of one size that answer together.
 
     Besides the layers there are ``mean_pose_m`` [19, 3], which the networks tell differences from (anchor's frame),
-    ``sigma_scale`` [3] that the standard deviations are multiplied by (right, away, up), and ``truth_offset_m`` [2]:
+    ``sigma_scale`` [2, 3] that the standard deviations are multiplied by (right, away, up; of a known anchor and of one
+    that follows the points), and ``truth_offset_m`` [2]:
     how far the joints of the training data stood from the radar's own axes (right, away).
     """
 
