@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodes.commands import fake_radar
 from nodes.commands.arguments import print_json, say, seconds
 from nodes.errors import RequestError
 
@@ -46,13 +47,14 @@ def _add_probe(actions: Any) -> None:
 
 
 def _add_fake(actions: Any) -> None:
-    parser = actions.add_parser("fake", help="play a wearer's virtual sensors on pseudo-terminals or UDP")
-    parser.add_argument("driver", metavar="DRIVER", choices=IMU_DRIVERS, help=", ".join(IMU_DRIVERS))
+    parser = actions.add_parser("fake", help="play virtual sensors on pseudo-terminals or UDP")
+    drivers = (*IMU_DRIVERS, fake_radar.DRIVER)
+    parser.add_argument("driver", metavar="DRIVER", choices=drivers, help=", ".join(drivers))
     parser.add_argument("--count", type=int, help="sensors; default 1, for xsens-mvn 17")
     parser.add_argument("--rate", type=float, help="Hz; default 100, for xsens-mvn 60")
     parser.add_argument("--seconds", type=seconds(), help="end after so long; default: Ctrl-C")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another wearer and other clocks")
-    parser.add_argument("--link", metavar="PATH", help="make links PATH-0, PATH-1 … to the pseudo-terminals")
+    parser.add_argument("--link", metavar="PATH", help="make links PATH-0, PATH-1 … (ti-sdk3: PATH-cli, PATH-data)")
     parser.add_argument("--udp", metavar="HOST:PORT", help="send datagrams there (xsens-mvn, ximu3)")
     parser.add_argument("--mux", action="store_true", help="all sensors behind one port (xsens-mti, ximu3)")
     parser.add_argument("--magnetometer", action="store_true", help="send magnetic fields")
@@ -60,12 +62,13 @@ def _add_fake(actions: Any) -> None:
     parser.add_argument("--asleep", action="store_true", help="MTi: begin in config mode and wait to be set up")
     parser.add_argument("--faults", default="", metavar="LIST", help="e.g. lose=0.01,flip=0.001,double=0.01,unplug=5")
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+    fake_radar.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """List, 0 always: that there is no device is an answer; or what the action returns."""
     if args.action == "fake":
-        return run_fake(args)
+        return fake_radar.run(args) if args.driver == fake_radar.DRIVER else run_fake(args)
     if args.action == "probe":
         return run_probe(args)
     listed = cameras()

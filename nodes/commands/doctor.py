@@ -1,4 +1,7 @@
-"""``kinefuse doctor``: whether this installation can work, and what to do where it cannot."""
+"""``kinefuse doctor``: whether this installation can work, and what to do where it cannot.
+
+``kinefuse doctor radar`` says the same of a radar.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from nodes.commands import doctor_radar
 from nodes.commands.arguments import print_json
 
 LEAST_PYTHON = (3, 11)
@@ -57,11 +61,17 @@ class Finding:
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("doctor", help="check this installation", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, action=None)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action")
+    doctor_radar.add_options(
+        actions.add_parser("radar", help="why a radar is silent", description=doctor_radar.__doc__)
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """0 if everything that is needed works, else 1."""
+    if args.action == "radar":
+        return doctor_radar.run(args)
     findings = [finding for check in CHECKS for finding in check()]
     wrong = [finding for finding in findings if finding.state == "wrong"]
     if args.json:

@@ -10,6 +10,8 @@ told processing taken off. A frame's time is the middle of its chirps.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
+from statistics import median
 from typing import Literal
 
 from fusion.timing.clock_map import ClockMap, ClockMapParams
@@ -20,9 +22,9 @@ ARRIVALS_KEPT = 60
 """Of so many frames the pace is judged,"""
 LEAST_ARRIVALS = 20
 """and of no fewer,"""
-LEAST_SPAN_S = 1.0
+LEAST_SPAN_S = 1.5
 """nor of a shorter time."""
-_WRONG_PERIOD = 0.02
+_WRONG_PERIOD = 0.03
 """Share by which the pace of arrivals may differ from the period; a crystal is off by much less."""
 _SLACK = 3
 """A number may be so far ahead of what the time since the last one allows, and a fifth more."""
@@ -111,7 +113,7 @@ class FramePeriod:
         self._arrivals.append((number, began_ns))
         if len(self._arrivals) < LEAST_ARRIVALS or began_ns - self._arrivals[0][1] < LEAST_SPAN_S * NS_PER_S:
             return False
-        observed_s, before = _slope_s(self._arrivals), self.seconds
+        observed_s, before = _pace_s(self._arrivals), self.seconds
         if observed_s is not None and not _alike(observed_s, self.seconds):
             self.seconds = self.configured_s if _alike(observed_s, self.configured_s) else observed_s
         return self.seconds != before
@@ -121,16 +123,20 @@ def _alike(observed_s: float, known_s: float | None) -> bool:
     return known_s is not None and abs(observed_s - known_s) <= _WRONG_PERIOD * known_s
 
 
-def _slope_s(arrivals: deque[tuple[int, int]]) -> float | None:
-    """Seconds a number, by least squares over the arrivals."""
-    base, base_ns = arrivals[0]
-    numbers = [number - base for number, _ in arrivals]
-    times = [began_ns - base_ns for _, began_ns in arrivals]
-    mean = sum(numbers) / len(numbers)
-    spread = sum((number - mean) ** 2 for number in numbers)
-    together = sum((number - mean) * time_ns for number, time_ns in zip(numbers, times, strict=True))
-    seconds = together / spread / NS_PER_S if spread else 0.0
-    return seconds if LEAST_PERIOD_S <= seconds <= MOST_PERIOD_S else None
+def _pace_s(arrivals: deque[tuple[int, int]]) -> float | None:
+    """Seconds a number: the median over pairs half of the arrivals apart, so that a few late ones do not tell.
+
+    Source: A. F. Siegel, "Robust regression using repeated medians", Biometrika 69 (1982), for the idea; of all pairs
+    only those at one distance are taken.
+    """
+    half = len(arrivals) // 2
+    paces = [
+        (late[1] - early[1]) / (late[0] - early[0]) / NS_PER_S
+        for early, late in zip(arrivals, islice(arrivals, half, None), strict=False)
+        if late[0] > early[0]
+    ]
+    pace_s = median(paces) if paces else 0.0
+    return pace_s if LEAST_PERIOD_S <= pace_s <= MOST_PERIOD_S else None
 
 
 class RadarClock:

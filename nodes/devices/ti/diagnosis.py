@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nodes.devices.ports import Trouble
+from nodes.devices.ti.commands import TiConfig
 from nodes.devices.ti.console import Refusal, has_prompt
 from nodes.errors import listed
 
@@ -217,8 +218,8 @@ def _no_points(line: LineEvidence) -> Diagnosis | None:
     return Diagnosis(
         "no points",
         found,
-        f"{clutter}Else lower the thresholds in cfarCfg, widen aoaFovCfg and cfarFovCfg, and see that no metal covers the "
-        "antenna",
+        f"{clutter}Else lower the thresholds in cfarCfg, widen aoaFovCfg and cfarFovCfg, and see that nothing of metal "
+        "covers the antenna",
     )
 
 
@@ -228,3 +229,14 @@ def is_text(captured: bytes) -> bool:
         return False
     share = sum(byte in _PRINTABLE for byte in captured) / len(captured)
     return has_prompt(captured.decode("ascii", "replace")) or (len(captured) >= 8 and share >= _TEXT_SHARE)
+
+
+def asks_for_points(config: TiConfig | None) -> bool:
+    """Whether ``guiMonitor`` lets points through, as far as anybody knows."""
+    return config is None or not config.monitors or any(monitor.points for monitor in config.monitors)
+
+
+def removes_clutter(config: TiConfig | None) -> bool:
+    """Whether ``clutterRemoval`` takes away what stands still."""
+    command = None if config is None else config.first("clutterRemoval")
+    return command is not None and command.arguments[-1:] == ("1",)

@@ -11,7 +11,14 @@ from nodes.devices.ports import NS_PER_S, Port
 from nodes.devices.ti.clock import RadarClock
 from nodes.devices.ti.config import TiConfig
 from nodes.devices.ti.control import Control
-from nodes.devices.ti.diagnosis import Diagnosis, LineEvidence, diagnose_line, port_trouble
+from nodes.devices.ti.diagnosis import (
+    Diagnosis,
+    LineEvidence,
+    asks_for_points,
+    diagnose_line,
+    port_trouble,
+    removes_clutter,
+)
 from nodes.devices.ti.frames import TiFrame
 from nodes.devices.ti.line import Arrived, DataLine, Tally
 
@@ -228,7 +235,7 @@ class RadarSystem:
     def _judge(self, now_ns: int) -> None:
         """Say what is wrong with the frames of the last window, once for each cause."""
         found = None if self._silent else diagnose_line(self._evidence(now_ns))
-        if found is not None and found.cause == "no points" and self._asks_for_points:
+        if found is not None and found.cause == "no points" and asks_for_points(self._config):
             found = None  # Nobody is there.
         if found is None or found.cause in ("silent", "stopped"):
             self._told.clear()
@@ -236,11 +243,6 @@ class RadarSystem:
             self._told.add(found.cause)
             self._say(found.message)
         self._restart_window(now_ns)
-
-    @property
-    def _asks_for_points(self) -> bool:
-        config = self._config
-        return config is None or not config.monitors or any(monitor.points for monitor in config.monitors)
 
     def _restart_window(self, now_ns: int) -> None:
         self._window: Tally = self.line.tally(now_ns)
@@ -251,7 +253,6 @@ class RadarSystem:
         then, now = self._window, self.line.tally(now_ns)
         silence = seconds is not None
         config, period = self._config, self.clock.period
-        clutter = None if config is None else config.first("clutterRemoval")
         received = now.received_bytes - then.received_bytes
         return LineEvidence(
             port=self.line.port.name,
@@ -265,8 +266,8 @@ class RadarSystem:
             corrupt=now.corrupt - then.corrupt,
             period_s=period.configured_s,
             observed_s=period.seconds if period.contradicts else None,
-            sends_points=self._asks_for_points,
-            removes_clutter=clutter is not None and clutter.arguments[-1:] == ("1",),
+            sends_points=asks_for_points(config),
+            removes_clutter=removes_clutter(config),
             started=self.control is not None and self.control.running_since_ns is not None,
         )
 

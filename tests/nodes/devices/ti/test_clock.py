@@ -107,6 +107,16 @@ def test_a_wrong_period_in_the_configuration_is_noticed_and_not_used() -> None:
     assert max(abs(error - LEAST_LATE_MS) for error in errors[60:]) < 3.0
 
 
+@pytest.mark.parametrize("late_ms", [80.0, 300.0])
+@pytest.mark.parametrize("where", [0, 15, 27])
+def test_some_late_frames_are_no_other_pace(late_ms: float, where: int) -> None:
+    clock = RadarClock(0.05, ACTIVE_S)
+    for k, frame in enumerate(Sensor(0.05).frames(5.0)):
+        late_ns = round(late_ms * 1e6) if where <= k < where + 4 else 0
+        clock.step(frame.number, frame.began_ns + late_ns, frame.processing_s)
+        assert not clock.period.contradicts
+
+
 def test_lost_frames_are_counted_and_keep_the_time() -> None:
     frames = Sensor(0.05).frames(40.0)
     kept = frames[:300] + frames[301:400] + frames[460:]
