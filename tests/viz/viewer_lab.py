@@ -8,6 +8,7 @@ import numpy as np
 
 from fusion.body import skeleton
 from fusion.body.angles import clinical_angles_batch
+from fusion.body.catalog import landmark_positions
 from fusion.body.kinematics import forward_kinematics
 from fusion.body.mass import MASS_TABLES, centre_of_mass
 from fusion.maths.camera import project
@@ -20,7 +21,9 @@ from fusion.records import (
     Innovations,
     Landmarks2D,
     People,
+    RadarJoints,
     RadarPoints,
+    RadarTracks,
     Truth,
 )
 from fusion.rig import Camera, RadarMount, Rig
@@ -226,6 +229,51 @@ def radar_points(time_s: float, count: int = 40) -> RadarPoints:
         positions_m=(noise.normal(0.0, (0.3, 0.2, 0.45), (count, 3)) + np.array([0.0, 3.0, 0.0])).astype(np.float32),
         radial_velocities_m_s=noise.uniform(-1.5, 1.5, count).astype(np.float32),
         snrs_db=np.full(count, 20.0, np.float32),
+    )
+
+
+def radar_tracks(
+    time_s: float, unseen_s: tuple[float, ...] = (0.0,), confirmed: tuple[int, ...] | None = None
+) -> RadarTracks:
+    """Bodies 1.2 m apart, the first where the person is; each walks to the left, but for those that are not seen."""
+    count = len(unseen_s)
+    places = np.zeros((count, 3), np.float32)
+    places[:, 0] = 1.2 * np.arange(count)
+    walks = np.array(unseen_s) == 0.0
+    places[walks, 1] -= 0.6 * time_s
+    velocities = np.zeros((count, 3), np.float32)
+    velocities[walks, 1] = -0.6
+    places[:, 2] = 0.9
+    return RadarTracks(
+        measured_ns=round(time_s * NS),
+        received_ns=round(time_s * NS),
+        radars=("radar1",),
+        ids=np.arange(1, count + 1, dtype=np.int64),
+        positions_m=places,
+        velocities_m_s=velocities,
+        covariances=np.tile(np.diag([0.01, 0.01, 0.04, 0.1, 0.1, 0.1]).astype(np.float32), (count, 1, 1)),
+        extents_m=np.tile(np.array([0.35, 0.25, 0.85], np.float32), (count, 1)),
+        points=np.full(count, 20, np.int64),
+        confirmed=np.array(confirmed if confirmed is not None else [1] * count, np.uint8),
+        unseen_s=np.array(unseen_s, np.float32),
+    )
+
+
+def radar_joints(time_s: float, landmark_set: str = "kinect_19", mount: RadarMount | None = None) -> RadarJoints:
+    """The person's joints in the radar's frame, the last one known worst."""
+    mount = mount or lab(0).radars[0]
+    positions, quaternions, *_ = forward_kinematics(coordinates(time_s), skeleton.REFERENCE_LENGTHS_M)
+    places = landmark_positions(landmark_set, positions, quaternions, skeleton.REFERENCE_LENGTHS_M)
+    sigmas = np.linspace(0.03, 0.25, len(places))
+    return RadarJoints(
+        measured_ns=round(time_s * NS),
+        received_ns=round(time_s * NS),
+        radar=mount.name,
+        landmark_set=landmark_set,
+        ids=np.array([1], np.int64),
+        positions_m=((places - mount.position_world_m) @ mount.r_world_from_radar).astype(np.float32)[None],
+        sigmas_m=np.tile(sigmas[:, None], (1, 3)).astype(np.float32)[None],
+        scores=np.ones(1, np.float32),
     )
 
 

@@ -39,20 +39,37 @@ PEOPLE: tuple[Colour, ...] = (
     (0.95, 0.45, 0.40),  # red
 )
 
+TRACKS: tuple[Colour, ...] = (
+    (0.72, 0.93, 0.42),  # lime
+    (0.98, 0.74, 0.83),  # rose
+    (0.55, 0.92, 0.93),  # ice
+    (0.97, 0.85, 0.62),  # sand
+    (0.80, 0.76, 1.00),  # lilac
+    (0.62, 0.95, 0.70),  # mint
+)
+"""Of a radar's tracks, paler than people, whose ids are others."""
+
 INFERRED_SHARE = 0.68
 """How far an inferred part goes from the person's colour towards ``INFERRED``."""
 INFERRED_OPACITY = 0.60
 
 APPROACHING: Colour = (0.27, 0.55, 1.00)
-STILL: Colour = (0.80, 0.80, 0.78)
+STILL: Colour = (0.58, 0.59, 0.62)
 RECEDING: Colour = (1.00, 0.32, 0.24)
 DOPPLER_LIMIT_M_S = 1.5
 """Radial speed that is drawn in the full colour."""
+DOPPLER_POWER = 0.7
+"""Below one: slow limbs are told from what is still."""
 
 
 def person_colour(person_id: int) -> Colour:
     """The colour of a person: the same for an id as long as the program runs, and in the next run."""
     return PEOPLE[person_id % len(PEOPLE)]
+
+
+def track_colour(track_id: int) -> Colour:
+    """The colour of a radar's track: always the same for an id."""
+    return TRACKS[track_id % len(TRACKS)]
 
 
 def part_colours(colour: Colour, measured: Array) -> Float32:
@@ -73,9 +90,9 @@ def part_colours(colour: Colour, measured: Array) -> Float32:
 def doppler_colours(radial_velocities_m_s: Array) -> Float32:
     """Blue for approaching, grey for still, red for receding points: [N] m/s to [N, 3]."""
     speed = np.nan_to_num(np.asarray(radial_velocities_m_s, dtype=np.float64), nan=0.0)
-    share = np.clip(speed / DOPPLER_LIMIT_M_S, -1.0, 1.0)[:, None]
-    end = np.where(share < 0, np.array(APPROACHING), np.array(RECEDING))
-    return np.asarray(np.array(STILL) * (1 - np.abs(share)) + end * np.abs(share), dtype=np.float32)
+    share = np.minimum(np.abs(speed) / DOPPLER_LIMIT_M_S, 1.0)[:, None] ** DOPPLER_POWER
+    end = np.where(speed[:, None] < 0, np.array(APPROACHING), np.array(RECEDING))
+    return np.asarray(np.array(STILL) * (1 - share) + end * share, dtype=np.float32)
 
 
 def hexadecimal(colour: Colour) -> str:

@@ -13,10 +13,13 @@ from viz.models.lines import Lines, joined_lines, uniform
 
 FRUSTUM_DEPTH_M = 0.35
 CAMERA_OPACITY = 0.85
-RADAR_OPACITY = 0.35
+RADAR_OPACITY = 0.9
+FIELD_OPACITY = 0.30
 RADAR_BODY_M = 0.08
 """Half the side of the square that stands for the radar itself."""
 FLOOR_MARGIN_M = 1.0
+FLOOR_AHEAD_M = 5.0
+"""How far before a radar there is floor at least, if it sees so far."""
 LEAST_HALF_FLOOR_M = 2.0
 MOST_HALF_FLOOR_M = 15.0
 _ARC_STEPS = 12
@@ -36,6 +39,9 @@ class Fixtures:
     """Everything that does not move."""
 
     lines: Lines
+    """Cameras and radars themselves."""
+    fields: Lines
+    """What radars can see."""
     labels: tuple[Label, ...]
     floor_centre_m: tuple[float, float]
     half_floor_m: float
@@ -56,30 +62,38 @@ def frustum_lines(camera: Camera, depth_m: float = FRUSTUM_DEPTH_M) -> Lines:
 
 
 def radar_lines(radar: RadarMount) -> Lines:
-    """The radar as a small square, and the edge of what it can see: a sector at its largest range."""
-    azimuths = np.linspace(-radar.azimuth_fov_rad, radar.azimuth_fov_rad, _ARC_STEPS + 1)
-    elevations = (-radar.elevation_fov_rad, radar.elevation_fov_rad)
-    arcs = [_directions(azimuths, elevation) * radar.range_max_m for elevation in elevations]
-    chains = [*arcs, *(np.array([arcs[0][end], arcs[1][end]]) for end in (0, -1))]
-    chains += [np.array([np.zeros(3), arc[end]]) for arc in arcs for end in (0, -1)]
+    """The radar as a small square that faces where it looks, and a tick on its upper side."""
     s = RADAR_BODY_M
-    chains.append(np.array([[-s, 0, -s], [s, 0, -s], [s, 0, s], [-s, 0, s], [-s, 0, -s]]))
+    square = np.array([[-s, 0, -s], [s, 0, -s], [s, 0, s], [0, 0, 1.6 * s], [-s, 0, s], [-s, 0, -s]])
+    top = np.array([[-s, 0, s], [s, 0, s]])
+    return _placed([square, top], radar, RADAR_OPACITY)
+
+
+def field_lines(radar: RadarMount) -> Lines:
+    """The edge of what a radar can see: a piece of a sphere of its largest range, and where it is cut off.
+
+    Arcs of constant elevation at the lower and the upper edge and in the middle, arcs of constant azimuth at both
+    sides and in the middle, and the four rays to the corners.
+    """
+    azimuths = np.linspace(-radar.azimuth_fov_rad, radar.azimuth_fov_rad, 2 * _ARC_STEPS + 1)
+    elevations = np.linspace(-radar.elevation_fov_rad, radar.elevation_fov_rad, _ARC_STEPS + 1)
+    chains = [_directions(azimuths, np.full_like(azimuths, edge)) for edge in elevations[[0, _ARC_STEPS // 2, -1]]]
+    chains += [_directions(np.full_like(elevations, edge), elevations) for edge in azimuths[[0, _ARC_STEPS, -1]]]
+    chains += [np.array([np.zeros(3), arc[end]]) for arc in (chains[0], chains[2]) for end in (0, -1)]
+    return _placed([chain * radar.range_max_m for chain in chains], radar, FIELD_OPACITY)
+
+
+def _placed(chains: list[Float64], radar: RadarMount, opacity: float) -> Lines:
+    """Chains [N, 3] of a radar's frame as lines in the world."""
     local = np.concatenate([np.stack([chain[:-1], chain[1:]], axis=1) for chain in chains])
     world = local @ radar.r_world_from_radar.T + radar.position_world_m
-    return Lines(world.astype(np.float32), uniform(colours.RADAR, RADAR_OPACITY, len(world)))
+    return Lines(world.astype(np.float32), uniform(colours.RADAR, opacity, len(world)))
 
 
-def _directions(azimuths_rad: Float64, elevation_rad: float) -> Float64:
+def _directions(azimuths_rad: Float64, elevations_rad: Float64) -> Float64:
     """Unit vectors [N, 3] in the radar frame (x right, y forward, z up)."""
-    level = np.cos(elevation_rad)
-    return np.stack(
-        [
-            level * np.sin(azimuths_rad),
-            level * np.cos(azimuths_rad),
-            np.full_like(azimuths_rad, np.sin(elevation_rad)),
-        ],
-        axis=1,
-    )
+    level = np.cos(elevations_rad)
+    return np.stack([level * np.sin(azimuths_rad), level * np.cos(azimuths_rad), np.sin(elevations_rad)], axis=1)
 
 
 def fixtures(rig: Rig) -> Fixtures:
@@ -87,8 +101,16 @@ def fixtures(rig: Rig) -> Fixtures:
     labels = [Label(camera.name, camera.centre_world_m, colours.CAMERA) for camera in rig.cameras]
     labels += [Label(radar.name, radar.position_world_m, colours.RADAR) for radar in rig.radars]
     lines = joined_lines([*map(frustum_lines, rig.cameras), *map(radar_lines, rig.radars)])
-    centre, half = _floor(np.array([label.position_m for label in labels]).reshape(-1, 3))
-    return Fixtures(lines, tuple(labels), centre, half)
+    fields = joined_lines(map(field_lines, rig.radars))
+    places = [label.position_m for label in labels] + [_ahead(radar) for radar in rig.radars]
+    centre, half = _floor(np.array(places).reshape(-1, 3))
+    return Fixtures(lines, fields, tuple(labels), centre, half)
+
+
+def _ahead(radar: RadarMount) -> Float64:
+    """A place [3] in front of a radar where people are expected: the floor reaches there."""
+    reach_m = min(radar.range_max_m, FLOOR_AHEAD_M)
+    return radar.position_world_m + reach_m * radar.r_world_from_radar[:, 1]
 
 
 def _floor(places_m: Float64) -> tuple[tuple[float, float], float]:

@@ -118,6 +118,11 @@ class HealthModel:
             for row in self._node_rows(node, report, max(0.0, (now_ns - published_ns) / 1e9), ended)
         )
 
+    def figures(self) -> dict[str, str]:
+        """What each node says of itself, by its name: its own counters."""
+        most = self.params.max_counters
+        return {node: counters_text(report.counters, most) for node, (report, _) in self.state.reports.items()}
+
     def understated(self) -> tuple[Understated, ...]:
         """Sources that are named in the newest reports, the worst first."""
         found = [item for _, (report, _) in sorted(self.state.reports.items()) for item in understated_of(report)]

@@ -16,6 +16,18 @@ PanelName = Literal["streams", "sources", "angles", "guide"]
 
 
 @dataclass(frozen=True, slots=True)
+class RadarOptions:
+    """What is drawn of radars."""
+
+    points: bool = True
+    """Coloured by radial speed."""
+    tracks: bool = True
+    joints: bool = True
+    fields: bool = True
+    """What each radar can see."""
+
+
+@dataclass(frozen=True, slots=True)
 class ViewOptions:
     """What is drawn in the room and in the pictures."""
 
@@ -28,6 +40,7 @@ class ViewOptions:
     centre_of_mass: bool = False
     trails: bool = False
     truth: bool = False
+    radar: RadarOptions = RadarOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,15 +24,17 @@ from fusion.records import (
     Landmarks2D,
     Landmarks3D,
     People,
+    RadarJoints,
     RadarPoints,
+    RadarTracks,
     Record,
     StreamEnd,
     Truth,
 )
-from fusion.rig import RadarMount, Rig
+from fusion.rig import Rig
 from viz.models import colours, skeleton
 from viz.models.angles import AnglesDrawing, AnglesModel, AnglesParams
-from viz.models.fixtures import Fixtures, fixtures
+from viz.models.fixtures import Fixtures, Label, fixtures
 from viz.models.guide import GuideModel, GuideView
 from viz.models.health import HealthModel, HealthParams, Row, Understated
 from viz.models.honesty import HonestyModel, HonestyParams, SourceRow
@@ -42,9 +44,10 @@ from viz.models.lines import Lines, Points, joined_lines, joined_points, uniform
 from viz.models.options import ANSWERS, AngleOptions, ViewOptions
 from viz.models.people import PeopleModel, PeopleParams, Shown, answer_of
 from viz.models.pictures import Decoder, Panel, PicturesModel, PicturesParams
+from viz.models.radar import RadarModel, RadarModelParams
+from viz.models.radar_figures import RadarRow
 
 TRUTH_OPACITY = 0.6
-RADAR_POINT_PX = 6.0
 LANDMARK_3D_PX = 4.0
 _NS_PER_S = 1_000_000_000
 
@@ -53,20 +56,18 @@ _NS_PER_S = 1_000_000_000
 class SceneParams:
     """Bounds and times of the scene."""
 
-    radar_s: float = 0.3
-    """For how long a radar point stays."""
     landmarks3d_s: float = 0.2
     max_points: int = 4096
-    """Points drawn of one record."""
+    """Points drawn of one record of 3-D landmarks."""
     max_sources: int = 32
-    """Publishers of one kind that are told apart."""
-    records_kept: int = 64
+    """Publishers of 3-D landmarks that are told apart."""
     people: PeopleParams = field(default_factory=PeopleParams)
     angles: AnglesParams = field(default_factory=AnglesParams)
     pictures: PicturesParams = field(default_factory=PicturesParams)
     health: HealthParams = field(default_factory=HealthParams)
     honesty: HonestyParams = field(default_factory=HonestyParams)
     inertial: InertialParams = field(default_factory=InertialParams)
+    radar: RadarModelParams = field(default_factory=RadarModelParams)
     latency: LatencyParams = field(default_factory=LatencyParams)
 
 
@@ -79,12 +80,16 @@ class SceneDrawing:
     marks: Points
     """Centres of mass."""
     points: Points
-    """Radar detections and 3-D landmarks."""
+    """Radar detections, joints by radar and 3-D landmarks."""
     thin: Lines
-    """Ellipsoids, trails, ghosts, the truth."""
+    """Ellipsoids, trails, ghosts, the truth, bodies and bones by radar."""
+    labels: tuple[Label, ...]
+    """Names of bodies by radar."""
+    radar_kinds: frozenset[str]
+    """Which of ``viz.models.radar.KINDS`` are there to be drawn."""
     people: int
     centre_m: tuple[float, float] | None
-    """Where on the floor the people are, in the middle; None without any."""
+    """Where on the floor the people are, in the middle, or else the bodies by radar; None without any."""
     shown: tuple[Shown, ...]
     """The answer that is drawn, then those that are there as ghosts."""
 
@@ -114,8 +119,6 @@ class SceneState:
     people_times_ns: deque[int] = field(default_factory=lambda: deque(maxlen=4096))
     """When recent ``people`` were published."""
     truth: Truth | None = None
-    radar: dict[str, deque[tuple[RadarPoints, int]]] = field(default_factory=dict)
-    """Recent frames of each radar and when they were published (ns)."""
     landmarks3d: dict[str, tuple[Landmarks3D, int]] = field(default_factory=dict)
     """Newest record of each topic and when it was published (ns)."""
     first_measured_ns: int = -1
@@ -141,7 +144,7 @@ class SceneModel:
         self.inertial_model = InertialModel(self.params.inertial)
         self.guide_model = GuideModel()
         self.latency_model = LatencyModel(self.params.latency)
-        self._radars = {radar.name: radar for radar in self.rig.radars}
+        self.radar_model = RadarModel(self.rig.radars, self.params.radar)
 
     def update(self, topic: str, record: Record, published_ns: int, cause_published_ns: int = 0) -> None:
         """Take one record.
@@ -180,7 +183,11 @@ class SceneModel:
         elif isinstance(record, Landmarks2D):
             self.pictures.add_landmarks(record)
         elif isinstance(record, RadarPoints):
-            self._add_radar(record, published_ns)
+            self.radar_model.add_points(topic, record, published_ns)
+        elif isinstance(record, RadarTracks):
+            self.radar_model.add_tracks(topic, record, published_ns)
+        elif isinstance(record, RadarJoints):
+            self.radar_model.add_joints(topic, record, published_ns)
         elif isinstance(record, Landmarks3D):
             self._add_landmarks3d(topic, record, published_ns)
         elif isinstance(record, Truth):
@@ -192,18 +199,22 @@ class SceneModel:
 
     def scene(self, now_ns: int, options: ViewOptions) -> SceneDrawing:
         """What moves in the room at a time of the session clock."""
-        everyone = self.people_model.drawing(now_ns, options, self.health_model.state.ended)
-        thin = [everyone.thin]
+        ended = self.health_model.state.ended
+        everyone = self.people_model.drawing(now_ns, options, ended)
+        radar = self.radar_model.drawing(now_ns, options.radar, options.ellipsoids, ended)
+        thin = [everyone.thin, radar.lines]
         if options.truth and self.state.truth is not None:
             thin.extend(_truth_bones(self.state.truth))
         return SceneDrawing(
             bones=everyone.bones,
             joints=everyone.joints,
             marks=everyone.marks,
-            points=joined_points([*self._radar_dots(now_ns), *self._landmark_dots(now_ns)]),
+            points=joined_points([radar.points, *self._landmark_dots(now_ns)]),
             thin=joined_lines(thin),
+            labels=radar.labels,
+            radar_kinds=radar.kinds,
             people=everyone.people,
-            centre_m=everyone.centre_m,
+            centre_m=everyone.centre_m or radar.centre_m,
             shown=everyone.shown,
         )
 
@@ -232,6 +243,10 @@ class SceneModel:
         """The table of how the inertial sensors are and how they sit."""
         return self.inertial_model.rows(now_ns)
 
+    def radars(self, now_ns: int) -> tuple[RadarRow, ...]:
+        """The table of how the radars do."""
+        return self.radar_model.rows(now_ns, self.health_model.figures())
+
     def guide(self, now_ns: int) -> GuideView | None:
         """The panel of a guided calibration; None while there is none."""
         return self.guide_model.view(now_ns)
@@ -244,7 +259,7 @@ class SceneModel:
             state.people_times_ns.popleft()
         refused = state.refused + self.people_model.state.refused + self.pictures.state.refused
         refused += self.health_model.state.refused + self.honesty_model.state.refused
-        refused += self.inertial_model.state.refused
+        refused += self.inertial_model.state.refused + self.radar_model.state.refused
         return Status(
             session_s=self._seconds(state.newest_measured_ns) if state.newest_measured_ns >= 0 else float("nan"),
             people=self.people_model.count(answer, now_ns, self.health_model.state.ended),
@@ -273,14 +288,6 @@ class SceneModel:
             self.state.people_times_ns.append(published_ns)
             self.latency_model.add(published_ns, cause_published_ns)
 
-    def _add_radar(self, record: RadarPoints, published_ns: int) -> None:
-        radar = self.state.radar
-        if record.radar not in self._radars or (record.radar not in radar and len(radar) >= self.params.max_sources):
-            self.state.refused += 1
-            return
-        recent = radar.setdefault(record.radar, deque(maxlen=self.params.records_kept))
-        recent.append((record, published_ns))
-
     def _add_landmarks3d(self, topic: str, record: Landmarks3D, published_ns: int) -> None:
         known = self.state.landmarks3d
         if topic not in known and len(known) >= self.params.max_sources:
@@ -294,16 +301,6 @@ class SceneModel:
             return
         self.state.truth = record
 
-    def _radar_dots(self, now_ns: int) -> list[Points]:
-        dots = []
-        for name, recent in self.state.radar.items():
-            for record, published_ns in recent:
-                age_s = (now_ns - published_ns) / _NS_PER_S
-                if age_s <= self.params.radar_s:
-                    share = 1.0 - max(age_s, 0.0) / self.params.radar_s
-                    dots.append(radar_dots(record, self._radars[name], share, self.params.max_points))
-        return dots
-
     def _landmark_dots(self, now_ns: int) -> list[Points]:
         dots = []
         for record, published_ns in self.state.landmarks3d.values():
@@ -312,22 +309,6 @@ class SceneModel:
                 sizes = np.full(len(places), LANDMARK_3D_PX, np.float32)
                 dots.append(Points(places, uniform(colours.MARKER, 1.0, len(places)), sizes))
         return dots
-
-
-def radar_dots(record: RadarPoints, mount: RadarMount, share: float, most: int) -> Points:
-    """Detections in the world, coloured by radial speed.
-
-    Args:
-        record: in the radar frame.
-        mount: where the radar is.
-        share: opacity in 0..1.
-        most: points drawn.
-    """
-    places = record.positions_m[:most] @ mount.r_world_from_radar.T + mount.position_world_m
-    tints = np.empty((len(places), 4), np.float32)
-    tints[:, :3] = colours.doppler_colours(record.radial_velocities_m_s[:most])
-    tints[:, 3] = share
-    return Points(places.astype(np.float32), tints, np.full(len(places), RADAR_POINT_PX, np.float32))
 
 
 def _truth_bones(record: Truth) -> list[Lines]:

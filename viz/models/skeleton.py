@@ -151,13 +151,13 @@ def mass_lines(centre_m: Array, colour: Colour) -> Lines:
         return Lines(np.zeros((0, 2, 3), np.float32), np.zeros((0, 4), np.float32))
     ring = foot + MASS_RING_M * _CIRCLES[:_CIRCLE_STEPS]
     cross = foot + 1.6 * MASS_RING_M * np.array([[[-1, 0, 0], [1, 0, 0]], [[0, -1, 0], [0, 1, 0]]])
-    ends = np.concatenate([ring, cross, _dashes(foot, centre)]).astype(np.float32)
+    ends = np.concatenate([ring, cross, dashes(foot, centre)]).astype(np.float32)
     return Lines(ends, uniform(colour, MASS_OPACITY, len(ends)))
 
 
-def _dashes(start: Float64, end: Float64) -> Float64:
+def dashes(start: Float64, end: Float64, dash_m: float = _DASH_M) -> Float64:
     """[D, 2, 3] dashes as long as their gaps, from one place to another."""
-    count = max(1, round(float(np.linalg.norm(end - start)) / (2 * _DASH_M)))
+    count = max(1, round(float(np.linalg.norm(end - start)) / (2 * dash_m)))
     shares = (np.arange(count)[:, None] + np.array([0.0, 0.5])) / count
     return np.asarray(start + shares[..., None] * (end - start))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from viz.widgets import style
 BONE_WIDTH_PX = 5.0
 THIN_WIDTH_PX = 1.6
 FIXTURE_WIDTH_PX = 1.4
+FIELD_WIDTH_PX = 1.0
 LABEL_GAP_PX = 14
 FIELD_OF_VIEW_DEG = 45.0
 ELEVATION_DEG = 16.0
@@ -35,9 +36,10 @@ PEOPLE_DISTANCE_SHARE = 0.72
 LEGEND = (
     "<span style='color:{measured}'>●</span> bright: measured &nbsp; "
     "<span style='color:{inferred}'>●</span> pale: inferred"
-    "{ellipsoids}{mass} &nbsp;&nbsp; radar: <span style='color:{approaching}'>●</span> approaching "
-    "<span style='color:{still}'>●</span> still <span style='color:{receding}'>●</span> receding"
+    "{ellipsoids}{mass}{radar}"
 )
+SPEED_STEPS = 9
+"""Squares of the legend's scale of radial speeds."""
 
 
 class SceneView(QtWidgets.QWidget):
@@ -65,14 +67,17 @@ class SceneView(QtWidgets.QWidget):
         self.view.setMinimumSize(240, 180)
         layout.addWidget(self.view)
         self._floor, self._fixed = _line_item(1.0), _line_item(FIXTURE_WIDTH_PX)
+        self._fields = _line_item(FIELD_WIDTH_PX)
         self._thin, self._bones = _line_item(THIN_WIDTH_PX), _line_item(BONE_WIDTH_PX)
         self._points, self._joints = _dot_item(on_top=False), _dot_item(on_top=True)
         self._marks = _dot_item(on_top=True)
-        for item in (self._floor, self._fixed, self._thin, self._points, self._bones, self._joints, self._marks):
+        lines = (self._floor, self._fixed, self._fields, self._thin)
+        for item in (*lines, self._points, self._bones, self._joints, self._marks):
             self.view.addItem(item)
         self._draw_fixtures()
         self._labels = [_name_label(label, self) for label in fixtures.labels]
-        self._legend, self._answer = _overlay_label("legend", self), _overlay_label("answer", self)
+        self._moving_labels: list[QtWidgets.QLabel] = []
+        self._legend, self._answer = _overlay_label("scale", self), _overlay_label("answer", self)
         self.reset_view()
 
     def draw(self, drawing: SceneDrawing, options: ViewOptions) -> None:
@@ -85,13 +90,14 @@ class SceneView(QtWidgets.QWidget):
         _set_points(self._marks, drawing.marks)
         _set_points(self._points, drawing.points)
         _say(self._answer, answer_text(drawing.shown))
-        _say(self._legend, legend_text(options))
+        self._fields.setVisible(options.radar.fields and bool(len(self._fixtures.fields.ends)))
+        _say(self._legend, legend_text(options, drawing.radar_kinds))
         self._place_legend()
         self._people_at = drawing.centre_m
         if self._people_at is not None and not self._looked_at_people:
             self._looked_at_people = True
             self.reset_view()
-        self._place_labels()
+        self._place_labels(drawing.labels)
 
     def reset_view(self) -> None:
         """Look at the people from a corner of the room, or at its middle without any."""
@@ -121,8 +127,9 @@ class SceneView(QtWidgets.QWidget):
     def _draw_fixtures(self) -> None:
         _set_lines(self._floor, floor_lines(self._fixtures.floor_centre_m, self._fixtures.half_floor_m))
         _set_lines(self._fixed, self._fixtures.lines)
+        _set_lines(self._fields, self._fixtures.fields)
 
-    def _place_labels(self) -> None:
+    def _place_labels(self, moving: Sequence[Label]) -> None:
         """Move the names to where their owners appear; hide those behind the viewer.
 
         pyqtgraph's own text item paints with Qt on the OpenGL surface, which leaves nothing in a grabbed picture.
@@ -130,7 +137,14 @@ class SceneView(QtWidgets.QWidget):
         width, height = self.view.width(), self.view.height()
         viewport = (0, 0, width, height)
         clip_from_world = self.view.projectionMatrix(viewport, viewport) * self.view.viewMatrix()
-        for label, widget in zip(self._fixtures.labels, self._labels, strict=True):
+        while len(self._moving_labels) < len(moving):
+            self._moving_labels.append(_name_label(moving[len(self._moving_labels)], self))
+        for widget in self._moving_labels[len(moving) :]:
+            widget.hide()
+        for label, widget in zip(moving, self._moving_labels, strict=False):
+            _rename(widget, label)
+        labels = (*self._fixtures.labels, *moving)
+        for label, widget in zip(labels, (*self._labels, *self._moving_labels), strict=False):
             x, y, z = map(float, label.position_m)
             clip = clip_from_world.map(QtGui.QVector4D(x, y, z, 1.0))
             widget.setVisible(clip.w() > 0.0)
@@ -184,18 +198,42 @@ def _name_label(label: Label, parent: QtWidgets.QWidget) -> QtWidgets.QLabel:
     return widget
 
 
-def legend_text(options: ViewOptions) -> str:
-    """What the colours mean."""
+def _rename(widget: QtWidgets.QLabel, label: Label) -> None:
+    """Give a name's widget to another owner, or change what it says."""
+    sheet = f"color: {colours.hexadecimal(label.colour)}; padding: 0;"
+    if widget.styleSheet() != sheet:
+        widget.setStyleSheet(sheet)
+    if widget.text() != label.text:
+        widget.setText(label.text)
+        widget.adjustSize()
+
+
+def legend_text(options: ViewOptions, radar_kinds: Collection[str] = ()) -> str:
+    """What the colours mean; of radars, what is drawn of them (``viz.models.radar.KINDS``)."""
     inferred = colours.part_colours(colours.PEOPLE[0], np.zeros(1, dtype=bool))[0, :3]
     return LEGEND.format(
         measured=colours.hexadecimal(colours.PEOPLE[0]),
         inferred=style.qcolour(tuple(inferred)).name(),
         ellipsoids=" &nbsp;&nbsp; ellipsoids: 2 σ" if options.ellipsoids else "",
         mass=" &nbsp;&nbsp; ◉ centre of mass" if options.centre_of_mass else "",
-        approaching=colours.hexadecimal(colours.APPROACHING),
-        still=colours.hexadecimal(colours.STILL),
-        receding=colours.hexadecimal(colours.RECEDING),
+        radar="".join(f"<br>{text}" for text in radar_legend(radar_kinds)),
     )
+
+
+def radar_legend(kinds: Collection[str]) -> list[str]:
+    """Lines: the scale of radial speeds, what arrows and dashes of tracks mean, what the size of a joint means."""
+    texts = []
+    if "points" in kinds:
+        limit_m_s = colours.DOPPLER_LIMIT_M_S
+        steps = colours.doppler_colours(np.linspace(-limit_m_s, limit_m_s, SPEED_STEPS))
+        scale = "".join(f"<span style='color:{style.qcolour(tuple(tint)).name()}'>■</span>" for tint in steps)
+        texts.append(f"radar: approaching −{limit_m_s:g} {scale} +{limit_m_s:g} m/s receding")
+    if "tracks" in kinds:
+        texts.append("tracks: arrow 1 s ahead · dashed: still, no points · faint: not sure yet")
+    if "joints" in kinds:
+        tint = colours.hexadecimal(colours.RADAR)
+        texts.append(f"<span style='color:{tint}'>●</span> joints by radar: small and bright where sure")
+    return texts
 
 
 def answer_text(shown: Sequence[Shown]) -> str:

@@ -44,6 +44,7 @@ QLabel#warning {{ color: {FAULT}; font-weight: bold; padding: 0 10px 8px 10px; }
 QLabel#answer {{ background: {RAISED}; color: {TEXT}; border: 1px solid {BORDER}; border-radius: 4px; padding: 3px 8px; }}
 QSplitter::handle {{ background: {BORDER}; }}
 QLabel#legend {{ background: transparent; color: {MUTED}; padding: 4px 8px; }}
+QLabel#scale {{ background: rgba(16, 18, 24, 190); color: {MUTED}; border-radius: 4px; padding: 4px 8px; }}
 QLabel#message {{ color: {WARNING}; padding: 24px; font-size: 14px; }}
 QScrollBar:vertical {{ background: {SURFACE}; width: 10px; margin: 0; }}
 QScrollBar::handle:vertical {{ background: {BORDER}; border-radius: 4px; min-height: 24px; }}

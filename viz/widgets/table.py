@@ -11,6 +11,7 @@ from viz.models.colours import hexadecimal
 from viz.models.health import Level, Row, age_text, number_text, rate_text
 from viz.models.honesty import SourceRow, ratio_text, share_text
 from viz.models.inertial import SensorRow, mounting_text, sigma_text
+from viz.models.radar_figures import RadarRow, lost_text, moving_text
 from viz.widgets import style
 
 Cell = tuple[str, str]
@@ -34,11 +35,17 @@ _SOURCE_NUMBERS = frozenset({2, 3, 4, 5, 6})
 SENSOR_HEADERS = ("inertial sensor", "rate /s", "motion", "magnetic field", "heading ±", "mounting error")
 SENSOR_WIDTHS_PX = (118, 58, 62, 106, 78)
 _SENSOR_NUMBERS = frozenset({1, 4, 5})
+RADAR_HEADERS = ("radar", "frames /s", "age", "points", "moving", "lost", "node's figures")
+RADAR_WIDTHS_PX = (84, 70, 62, 56, 62, 86)
+_RADAR_NUMBERS = frozenset({1, 2, 3, 4, 5})
 ANGLE_HEADERS = ("angle", "side", "deg now", "least", "most")
 ANGLE_WIDTHS_PX = (146, 52, 66, 54)
 _ANGLE_NUMBERS = frozenset({2, 3, 4})
 ROW_HEIGHT_PX = 21
 SENSORS_WIDTH_PX = 540
+TABLE_EXTRA_PX = 8
+UNBOUNDED_PX = 16_777_215
+"""The largest size that Qt knows."""
 _COLOURS = {Level.FINE: style.TEXT, Level.WARNING: style.WARNING, Level.FAULT: style.FAULT}
 _RIGHT = QtCore.Qt.AlignmentFlag.AlignRight | QtCore.Qt.AlignmentFlag.AlignVCenter
 _ARROWS = {"out": "→ ", "in": "← ", "": ""}
@@ -89,6 +96,19 @@ def sensor_cells(row: SensorRow) -> tuple[Cell, ...]:
         (row.field, style.MUTED if muted_field else _COLOURS[row.field_level]),
         (sigma_text(row.heading_sigma_deg), style.TEXT),
         (mounting_text(row.mounting_deg, row.mounting_sigma_deg), _COLOURS[row.mounting_level]),
+    )
+
+
+def radar_cells(row: RadarRow) -> tuple[Cell, ...]:
+    """Text and colour of each column; a radar that is silent or loses frames stands out."""
+    return (
+        (row.radar, style.TEXT),
+        (rate_text(row.rate_hz), style.TEXT),
+        (age_text(row.age_s), _COLOURS[row.age_level] if row.age_level else style.MUTED),
+        (f"{row.points:.1f}", style.TEXT),
+        (moving_text(row), style.MUTED),
+        (lost_text(row), _COLOURS[row.lost_level] if row.lost_level else style.MUTED),
+        (row.figures, style.MUTED),
     )
 
 
@@ -183,25 +203,54 @@ class SensorTable(TextTable):
         self.set_cells([sensor_cells(row) for row in rows], [f"{row.sensor}, says {row.node}" for row in rows])
 
 
+class RadarTable(TextTable):
+    """Rows of ``RadarModel``."""
+
+    def __init__(self) -> None:
+        super().__init__(RADAR_HEADERS, RADAR_WIDTHS_PX, _RADAR_NUMBERS)
+
+    def draw(self, rows: Sequence[RadarRow]) -> None:
+        """Show the rows; what a node says of itself is in the tips in full."""
+        self.set_cells([radar_cells(row) for row in rows], [radar_tip(row) for row in rows])
+
+
+def radar_tip(row: RadarRow) -> str:
+    """What does not fit into the columns."""
+    restarts = f", counted from the start again {row.restarts} times" if row.restarts else ""
+    figures = "\n" + row.figures.replace("  ·  ", "\n") if row.figures else ""
+    return f"{row.radar}: {lost_text(row)} frames lost by its own numbers{restarts}{figures}"
+
+
 class SourcesPanel(QtWidgets.QWidget):
-    """Sources of measurements, and beside them the inertial sensors where there are any."""
+    """Sources of measurements, and beside them the inertial sensors and the radars where there are any."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.sensors = SourceTable(), SensorTable()
+        self.table, self.sensors, self.radars = SourceTable(), SensorTable(), RadarTable()
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(2)
         row.addWidget(self.table, 1)
-        row.addWidget(self.sensors)
-        self.sensors.setFixedWidth(SENSORS_WIDTH_PX)
-        self.sensors.setVisible(False)
+        column = QtWidgets.QVBoxLayout()
+        column.setSpacing(2)
+        column.addWidget(self.sensors, 1)
+        column.addWidget(self.radars, 1)
+        row.addLayout(column)
+        for table in (self.sensors, self.radars):
+            table.setFixedWidth(SENSORS_WIDTH_PX)
+            table.setVisible(False)
 
-    def draw(self, sources: Sequence[SourceRow], sensors: Sequence[SensorRow]) -> None:
-        """Show the rows of both."""
+    def draw(self, sources: Sequence[SourceRow], sensors: Sequence[SensorRow], radars: Sequence[RadarRow]) -> None:
+        """Show the rows of all."""
         self.table.draw(sources)
         self.sensors.draw(sensors)
         self.sensors.setVisible(bool(sensors))
+        self.radars.draw(radars)
+        self.radars.setVisible(bool(radars))
+        if radars and sensors:  # a row for each radar; what is left is the sensors'
+            self.radars.setMaximumHeight(ROW_HEIGHT_PX * (len(radars) + 1) + TABLE_EXTRA_PX)
+        else:
+            self.radars.setMaximumHeight(UNBOUNDED_PX)
 
 
 class NumberTable(TextTable):

@@ -31,7 +31,11 @@ UPPER_SHARE, TABLE_SHARE = 72, 28
 
 PANELS: dict[PanelName, tuple[str, str, str]] = {
     "streams": ("Streams", "S", "How often, how late and how much was lost"),
-    "sources": ("Sources", "D", "How the errors of each source compare with its claims, and how inertial sensors sit"),
+    "sources": (
+        "Sources",
+        "D",
+        "How the errors of each source compare with its claims; how inertial sensors sit; how radars do",
+    ),
     "angles": ("Angles", "A", "Clinical joint angles of the last ten seconds"),
     "guide": ("Calibration", "C", "What the wearer of inertial sensors should do"),
 }
@@ -40,6 +44,13 @@ _ANSWER_TEXTS = (
     ("people", "People", "1", "Everyone as they are"),
     ("smoothed", "Smoothed", "2", "Everyone as they were a moment ago, in the light of what came since: lag_s"),
     ("predicted", "Predicted", "3", "Everyone as they will be in a moment: ahead_s"),
+)
+
+_RADAR_TEXTS = (
+    ("points", "Points by radial speed", "V", "Radar detections: blue approaches, red recedes"),
+    ("tracks", "Tracks", "K", "Bodies that radars follow, with their way of the last seconds"),
+    ("joints", "Joints", "J", "Joints that a network makes of a radar's points or its tensor"),
+    ("fields", "Field of view", "F", "What each radar can see"),
 )
 
 
@@ -121,13 +132,15 @@ class ViewerWindow(QtWidgets.QMainWindow):
     def _draw(self) -> None:
         now_ns = self.feed.now_ns()
         self.scene.draw(self.model.scene(now_ns, self.options), self.options)
-        self.panels.draw(self.model.panels(self.options))
+        pictures = self.model.panels(self.options)
+        self.panels.draw(pictures)
+        self.panels.setVisible(bool(pictures or self.model.rig.cameras))
         if self._due("streams", TABLE_PERIOD_S):
             self.table.draw(self.model.health(now_ns))
             self._warn()
             self._offer_answers()
         if self.tabs.currentWidget() is self.sources and self._due("sources", TABLE_PERIOD_S):
-            self.sources.draw(self.model.honesty(now_ns), self.model.inertial(now_ns))
+            self.sources.draw(self.model.honesty(now_ns), self.model.inertial(now_ns), self.model.radars(now_ns))
         if self.tabs.currentWidget() is self.angles and self._due("angles", ANGLES_PERIOD_S):
             self.angles.draw(self.model.angles(self.options.answer, self.angles.options))
         self._draw_guide(now_ns)
@@ -186,6 +199,7 @@ class ViewerWindow(QtWidgets.QMainWindow):
         upper = QtWidgets.QSplitter(QtCore.Qt.Orientation.Horizontal)
         upper.addWidget(self.scene)
         upper.addWidget(self.panels)
+        self.panels.setVisible(bool(self.model.rig.cameras))
         upper.setStretchFactor(0, SCENE_SHARE)
         upper.setStretchFactor(1, PANELS_SHARE)
         whole = QtWidgets.QSplitter(QtCore.Qt.Orientation.Vertical)
@@ -258,6 +272,32 @@ class ViewerWindow(QtWidgets.QMainWindow):
         self.option_actions["ghosts"] = self._option(
             bar, "ghosts", "Ghosts", "O", "The other two as thin lines, beside the one that is drawn"
         )
+        self._add_radar_menu(bar)
+
+    def _add_radar_menu(self, bar: QtWidgets.QToolBar) -> None:
+        """One button for what is drawn of radars, where the profile has some; its keys work while it is closed."""
+        menu = QtWidgets.QMenu(self)
+        self.radar_actions = {
+            name: self._radar_option(menu, name, text, key, tip) for name, text, key, tip in _RADAR_TEXTS
+        }
+        self.radar_button = QtWidgets.QToolButton()
+        self.radar_button.setText("Radar")
+        self.radar_button.setToolTip("What is drawn of radars")
+        self.radar_button.setMenu(menu)
+        self.radar_button.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        bar.addSeparator().setVisible(bool(self.model.rig.radars))
+        bar.addWidget(self.radar_button).setVisible(bool(self.model.rig.radars))
+
+    def _radar_option(self, menu: QtWidgets.QMenu, name: str, text: str, key: str, tip: str) -> QtGui.QAction:
+        action = QtGui.QAction(text, self)
+        action.setShortcut(QtGui.QKeySequence(key))
+        action.setToolTip(f"{tip} ({key})")
+        action.setCheckable(True)
+        action.setChecked(bool(getattr(self.options.radar, name)))
+        action.toggled.connect(lambda on: self._set_radar_option(name, on))
+        menu.addAction(action)
+        self.addAction(action)  # so that its key works while the menu is closed
+        return action
 
     def _action(self, bar: QtWidgets.QToolBar, text: str, key: str, tip: str) -> QtGui.QAction:
         action = QtGui.QAction(text, self)
@@ -289,6 +329,10 @@ class ViewerWindow(QtWidgets.QMainWindow):
     def _set_option(self, name: str, on: bool) -> None:
         change: dict[str, Any] = {name: on}
         self.options = replace(self.options, **change)
+
+    def _set_radar_option(self, name: str, on: bool) -> None:
+        change: dict[str, Any] = {name: on}
+        self.options = replace(self.options, radar=replace(self.options.radar, **change))
 
     def _add_status_bar(self) -> None:
         bar = self.statusBar()

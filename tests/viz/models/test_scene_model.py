@@ -82,27 +82,6 @@ def test_the_last_skeleton_of_a_session_that_has_ended_stays() -> None:
     assert drawing.joints.colours[:, 3].min() == 1.0
 
 
-def test_radar_points_are_placed_by_the_mount_coloured_by_doppler_and_fade() -> None:
-    model = SceneModel(lab.lab())
-    record = lab.radar_points(0.0)
-    model.update("radar1/points", record, 0)
-    points = model.scene(0, ViewOptions()).points
-    np.testing.assert_allclose(points.positions, record.positions_m + np.array([0, -3, 1], np.float32), atol=1e-6)
-    approaching = record.radial_velocities_m_s < -0.5
-    assert (points.colours[approaching, 2] > points.colours[approaching, 0]).all()
-    receding = record.radial_velocities_m_s > 0.5
-    assert (points.colours[receding, 0] > points.colours[receding, 2]).all()
-    assert model.scene(NS // 5, ViewOptions()).points.colours[0, 3] < 0.5
-    assert not len(model.scene(NS, ViewOptions()).points.positions)
-
-
-def test_points_of_a_radar_that_the_profile_has_not_are_counted_and_not_drawn() -> None:
-    model = SceneModel()
-    model.update("radar1/points", lab.radar_points(0.0), 0)
-    assert model.status(0).refused == 1
-    assert not len(model.scene(0, ViewOptions()).points.positions)
-
-
 def test_landmarks_in_the_world_are_drawn_without_those_not_seen() -> None:
     positions = np.ones((1, 4, 3), np.float32)
     positions[0, 2] = np.nan
@@ -188,7 +167,7 @@ def test_memory_is_bounded_under_a_flood() -> None:
     tracks = model.angles_model.state.tracks
     assert len(tracks) <= params.angles.max_topics
     assert max(map(len, tracks.values())) <= params.angles.max_people
-    assert len(state.radar["radar1"]) <= params.records_kept
+    assert len(model.radar_model.state.points["radar1"].frames) <= params.radar.frames_kept
     assert len(state.people_times_ns) <= 4096
     assert len(model.latency_model.state.values) <= params.latency.most
     assert len(model.health_model.state.ended) <= params.health.max_nodes
@@ -212,14 +191,6 @@ def test_cameras_stand_where_the_profile_says_and_look_along_their_axis() -> Non
     np.testing.assert_allclose(corners, expected, atol=0.05)
     assert (depth > 0).all()
     assert [label.text for label in drawing.labels] == ["cam1", "cam2", "cam3", "cam4", "radar1"]
-
-
-def test_the_radars_field_of_view_ends_at_its_range() -> None:
-    rig = lab.lab(0)
-    ends = SceneModel(rig).fixtures().lines.ends.reshape(-1, 3)
-    distance = np.linalg.norm(ends - rig.radars[0].position_world_m, axis=1)
-    assert distance.max() == pytest.approx(rig.radars[0].range_max_m, abs=1e-5)
-    assert ends[distance > 1.0, 1].min() > rig.radars[0].position_world_m[1]
 
 
 @pytest.mark.parametrize("spent_ms", [0.0, 5.0, 20.0, 100.0])
