@@ -283,7 +283,8 @@ def read_power(file: Path, grid: VoxelGrid) -> Float16:
         raise DatasetError(
             f"{file}: shape {list(stored.shape)}, expected [Doppler, {', '.join(map(str, grid.shape))}]{whole}"
         )
-    power = np.ascontiguousarray(stored[:, :, ::-1], dtype=np.float16)
+    with np.errstate(over="ignore"):  # What overflows becomes infinite, and is named below.
+        power = np.ascontiguousarray(stored[:, :, ::-1], dtype=np.float16)
     if not np.isfinite(power).all():
         raise DatasetError(f"{file}: numbers that are not finite (as float16)")
     return power
