@@ -11,15 +11,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nodes.devices.ti.commands import KNOWN, FrameTiming, Profile, TiConfig
-from nodes.devices.ti.figures import DATA_BYTES_S, TYPICAL_POINTS, Device, Figures, figures, guess_device
+from nodes.devices.ti.figures import (
+    DATA_BYTES_S,
+    TYPICAL_POINTS,
+    Device,
+    Figures,
+    figures,
+    guess_device,
+    sends_as_sdk_1,
+)
 from nodes.errors import shown, suggestion
 
 Severity = Literal["error", "warning", "note"]
 
-NEEDED = ("dfeDataOutputMode", "channelCfg", "adcCfg", "adcbufCfg", "profileCfg", "chirpCfg", "guiMonitor")
+NEEDED = ("dfeDataOutputMode", "channelCfg", "adcCfg", "adcbufCfg", "profileCfg", "chirpCfg")
 """No demo starts without these."""
 NEEDED_OUT_OF_BOX = (
-    "cfarCfg", "multiObjBeamForming", "calibDcRangeSig", "clutterRemoval", "aoaFovCfg", "cfarFovCfg",
+    "guiMonitor", "cfarCfg", "multiObjBeamForming", "calibDcRangeSig", "clutterRemoval", "aoaFovCfg", "cfarFovCfg",
     "compRangeBiasAndRxChanPhase", "measureRangeBiasAndRxChanPhase", "extendedMaxVelocity", "CQRxSatMonitor",
     "CQSigImgMonitor", "analogMonitor", "lvdsStreamCfg",
 )  # fmt: skip
@@ -121,13 +129,16 @@ class _Judge:
     def missing(self) -> Iterator[Finding]:
         """Commands that the sensor insists on."""
         names = {command.name for command in self.config.commands}
-        needed: tuple[str, ...] = NEEDED
-        sdk_1 = any(len(command.arguments) == 6 for command in self.config.named("guiMonitor"))
-        if not self.config.tracks_people and not sdk_1:
-            needed += NEEDED_OUT_OF_BOX
-        for name in needed:
+        for name in NEEDED:
             if name not in names:
                 yield self.say("error", None, f"no {name}: the sensor does not start without it; add it")
+        if not self.config.tracks_people and not sends_as_sdk_1(self.config):
+            lacking = [name for name in NEEDED_OUT_OF_BOX if name not in names]
+            if lacking:
+                yield self.say(
+                    "warning", None, f"no {', '.join(lacking)}: the out-of-box demo of SDK 3 does not start without; "
+                    "add them unless the firmware is another",
+                )  # fmt: skip
         if not self.config.frames:
             yield self.say("error", None, "no frameCfg: the sensor does not start without it; add it")
         if self.config.named("advFrameCfg") and not self.config.named("subFrameCfg"):
@@ -202,7 +213,7 @@ class _Judge:
         need_us = profile.adc_start_us + profile.samples / profile.rate_ksps * 1e3
         if need_us > profile.ramp_us:
             yield self.say(
-                "error", profile.line, f"profileCfg samples until {need_us:.2f} µs, but the ramp ends at "
+                "warning", profile.line, f"profileCfg samples until {need_us:.2f} µs, but the ramp ends at "
                 f"{profile.ramp_us:g} µs; take a longer ramp, fewer samples than {profile.samples} or a higher rate "
                 f"than {profile.rate_ksps:g} ksps",
             )  # fmt: skip
@@ -268,7 +279,7 @@ class _Judge:
         cube_kib = 4 * values.range_bins * frame.loops * frame.chirps * values.receivers / 1024
         if cube_kib > self.device.cube_kib:
             yield self.say(
-                "error", frame.line, f"radar cube of {cube_kib:.0f} KiB: {self.device.name} has "
+                "warning", frame.line, f"radar cube of {cube_kib:.0f} KiB: {self.device.name} has "
                 f"{self.device.cube_kib}; take fewer samples or loops",
             )  # fmt: skip
         yield from self._data_port(values)

@@ -27,7 +27,7 @@ ARGUMENTS: dict[str, tuple[int, int]] = {
     "frameCfg": (7, 8),
     "advFrameCfg": (5, 5),
     "subFrameCfg": (10, 10),
-    "guiMonitor": (6, 12),
+    "guiMonitor": (3, 12),
     "clutterRemoval": (1, 2),
     "bpmCfg": (4, 4),
     "extendedMaxVelocity": (2, 2),
@@ -35,6 +35,8 @@ ARGUMENTS: dict[str, tuple[int, int]] = {
     "lvdsStreamCfg": (4, 4),
 }
 """Least and most arguments of the commands whose numbers are looked at."""
+MONITOR_ARGUMENTS = (6, 7)
+"""Of ``guiMonitor`` in the out-of-box demo, SDK 1 and later; labs that have more or fewer mean other things by them."""
 OTHERS = frozenset(
     (
         "sensorStop", "sensorStart", "flushCfg", "lowPower", "cfarCfg", "multiObjBeamForming", "calibDcRangeSig",
@@ -47,8 +49,9 @@ OTHERS = frozenset(
         "microDopplerCfg", "classifierCfg", "sceneryParam", "SceneryParam", "GatingParam", "StateParam",
         "AllocationParam", "doaCfg", "dbscanCfg", "zoneDef", "pointcloudEn", "idleCfg", "vitalSignsCfg",
         "VSRangeIdxCfg", "VSTargetId", "vitalsign", "steeringVecCorr", "rangeSelCfg", "mpdBoundaryArc",
-        "mpdBoundaryBox", "cfarSCfg", "motionDetMode", "configGpio", "heatmapEn", "trackingEn", "baudRate",
-        "changeBaudRate",
+        "mpdBoundaryBox", "cfarSCfg", "motionDetMode", "configGpio", "heatmapEn", "heatmapGenCfg", "staticDetectionCfg",
+        "RangeLimitCfg", "VariationParam", "FilterParam", "AccelerationParam", "motionDetection", "trackingEn",
+        "baudRate", "changeBaudRate",
     )
 )  # fmt: skip
 """Other commands of TI's demos; sent as they stand."""
@@ -164,6 +167,7 @@ class TiConfig:
     frames: tuple[FrameTiming, ...]
     """One, or the sub-frames of an advanced frame; none if the command is missing."""
     monitors: tuple[Monitor, ...]
+    """None for firmware whose ``guiMonitor`` means other things, or that has none."""
     receivers: int
     """Bit mask of ``channelCfg``; 0 if it is missing."""
     transmitters: int
@@ -243,7 +247,11 @@ def parse_config(text: str, name: str) -> TiConfig:
         profiles=tuple(_profile(reader) for reader in readers if reader.command.name == "profileCfg"),
         chirps=tuple(_chirps(reader) for reader in readers if reader.command.name == "chirpCfg"),
         frames=sub_frames or frames[-1:],
-        monitors=tuple(_monitor(reader) for reader in readers if reader.command.name == "guiMonitor"),
+        monitors=tuple(
+            _monitor(reader)
+            for reader in readers
+            if reader.command.name == "guiMonitor" and len(reader.command.arguments) in MONITOR_ARGUMENTS
+        ),
         receivers=0 if channels is None else channels.whole(0, "mask of receivers", 1, 15),
         transmitters=0 if channels is None else channels.whole(1, "mask of transmitters", 1, 7),
         complex_samples=adc is None or adc.whole(1, "output format", 0, 2) != 0,

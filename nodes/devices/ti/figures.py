@@ -141,11 +141,16 @@ def device_named(name: str) -> Device:
 
 def guess_device(config: TiConfig) -> Device:
     """The usual device for a start frequency; which of two boards it is, a ``.cfg`` does not tell."""
-    low = bool(config.profiles) and config.profiles[0].start_ghz < 70.0
-    if low:
+    if config.profiles and config.profiles[0].start_ghz < 70.0:
         return DEVICES["IWR6843"]
-    without_sub_frame = any(len(command.arguments) == 6 for command in config.named("guiMonitor"))
-    return DEVICES["xWR1443" if without_sub_frame else "xWR1843"]
+    if config.transmitters == 0b011:
+        return DEVICES["xWR1642"]
+    return DEVICES["xWR1443" if sends_as_sdk_1(config) else "xWR1843"]
+
+
+def sends_as_sdk_1(config: TiConfig) -> bool:
+    """Whether ``guiMonitor`` has no sub-frame in front, as in SDK 1."""
+    return any(len(command.arguments) == 6 for command in config.named("guiMonitor"))
 
 
 def figures(config: TiConfig, device: Device | None = None, frame: FrameTiming | None = None) -> Figures:

@@ -27,7 +27,12 @@ SPHERICAL_POINTS, TARGETS, TARGET_INDEX, HEIGHTS, PACKED_POINTS = 1000, 1010, 10
 PRESENCE, OCCUPANCY, VITALS = 1021, 1030, 1040
 OLD_POINTS = -6
 """Type 6 of people counting up to toolbox 4.7: five floats a point, or packed as 1020."""
-KNOWN = frozenset((*range(1, 10), EXTENDED_POINTS, 1000, 1010, 1011, 1012, 1020, 1021, 1030, 1040, OLD_POINTS))
+OLD_CLASSES, OLD_EXTRA = -9, -10
+"""Its types 9, a classifier's output, which is not read, and 10, statistics or presence."""
+STATIC_POINTS, STATIC_SIDE_INFO = -108, -109
+"""Types 8 and 9 of automated doors: what does not move, which is not read."""
+NUMBERED = frozenset((*range(1, 10), EXTENDED_POINTS, 1000, 1010, 1011, 1012, 1020, 1021, 1030, 1040))
+KNOWN = NUMBERED | {OLD_POINTS, OLD_CLASSES, OLD_EXTRA, STATIC_POINTS, STATIC_SIDE_INFO}
 
 _START = struct.Struct("<8s3I")
 _TLV = struct.Struct("<2I")
@@ -63,9 +68,12 @@ LAYOUTS: dict[str, Layout] = {
         Layout("sdk1", 36, None, 24, 32),
         Layout(
             "people48", 48, 24, None, 44, short_count=True, counts_own_head=True, padded=False,
-            kinds={6: OLD_POINTS, 7: TARGETS, 8: TARGET_INDEX, 10: PRESENCE, 11: PRESENCE},
+            kinds={6: OLD_POINTS, 7: TARGETS, 8: TARGET_INDEX, 9: OLD_CLASSES, 10: OLD_EXTRA, 11: PRESENCE},
         ),
-        Layout("doors", 44, 36, 24, 32),
+        Layout(
+            "doors", 44, 36, 24, 32,
+            kinds={8: STATIC_POINTS, 9: STATIC_SIDE_INFO, 10: TARGETS, 11: TARGET_INDEX},
+        ),
     )
 }  # fmt: skip
 """By name, the likely ones first."""

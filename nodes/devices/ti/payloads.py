@@ -222,6 +222,11 @@ def _presence(content: Content, payload: bytes) -> bool:
     return True
 
 
+def _old_extra(content: Content, payload: bytes) -> bool:
+    """Presence in some labs of the 48-byte form, statistics in others."""
+    return _presence(content, payload) or _statistics(content, payload)
+
+
 def _occupancy(content: Content, payload: bytes) -> bool:
     if len(payload) != 4:
         return False
@@ -291,6 +296,7 @@ _READERS = {
     ti.TARGET_INDEX: _target_index,
     ti.HEIGHTS: _heights,
     ti.PRESENCE: _presence,
+    ti.OLD_EXTRA: _old_extra,
     ti.OCCUPANCY: _occupancy,
     ti.VITALS: _vitals,
 }

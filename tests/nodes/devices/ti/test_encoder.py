@@ -42,7 +42,7 @@ def test_the_48_byte_head_sums_up() -> None:
         total = (total & 0xFFFF) + (total >> 16)
     assert total == 0xFFFF
     assert struct.unpack_from("<H", text, 44) == (1,)
-    assert struct.unpack_from("<3I", text, 48) == (10, 12, 1)
+    assert struct.unpack_from("<3I", text, 48) == (11, 12, 1)
 
 
 def test_numbers_wrap() -> None:

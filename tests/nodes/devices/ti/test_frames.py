@@ -125,7 +125,9 @@ def test_damage_costs_no_other_frame_and_no_time(kind: str, damage: str) -> None
     for seed in range(6):
         chance = random.Random(f"{kind} {damage} {seed}")
         decoder = TiDecoder(doppler_step_m_s=0.1)
-        got = [decoder.feed(trial.damaged(frame, damage, chance) if k == 2 else frame) for k, frame in enumerate(frames)]
+        got = [
+            decoder.feed(trial.damaged(frame, damage, chance) if k == 2 else frame) for k, frame in enumerate(frames)
+        ]
         for k in (0, 1, 3, 4, 5):
             there = [facts(frame) for frame in got[k]]
             assert facts(clean[k]) in there
@@ -261,10 +263,12 @@ def test_numbers_that_are_none_are_dropped_with_their_side_information() -> None
 
 
 def test_the_index_speaks_of_the_points_of_the_frame_before() -> None:
-    places, speeds, snrs, _ = trial.truth(1, 4)
+    places, speeds, _, _ = trial.truth(1, 4)
     places[1] = np.nan
     first = encoder.encode_frame(1, [encoder.plain_points(places, speeds)])
-    second = encoder.encode_frame(2, [encoder.plain_points(places[:1], speeds[:1]), encoder.target_index([3, 4, 255, 5])])
+    second = encoder.encode_frame(
+        2, [encoder.plain_points(places[:1], speeds[:1]), encoder.target_index([3, 4, 255, 5])]
+    )
     odd = encoder.encode_frame(3, [encoder.target_index([3, 4, 255, 5])])
     after_gap = encoder.encode_frame(9, [encoder.target_index([3, 4])])
     frames, counts = fed([first, second, odd, after_gap])

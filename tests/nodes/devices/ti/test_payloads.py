@@ -89,9 +89,24 @@ def test_heights_presence_occupancy_vitals() -> None:
     assert (vitals.target, vitals.range_bin, vitals.heart_per_min, vitals.breath_per_min) == (2, 31, 71.0, 14.5)
 
 
-def test_presence_of_old_firmware() -> None:
+def test_presence_and_statistics_of_old_firmware() -> None:
     assert framed(encoder.presence(3), form="people48").presence == 3
-    assert framed((11, struct.pack("<I", 2)), form="people48").presence == 2
+    assert framed((10, struct.pack("<I", 2)), form="people48").presence == 2
+    assert framed((10, encoder.statistics(trial.STATISTICS)[1]), form="people48").statistics == trial.STATISTICS
+
+
+def test_types_of_automated_doors_mean_other_things() -> None:
+    places, speeds, _, _ = trial.truth(1, 5)
+    still = encoder.plain_points(places[:2], speeds[:2])[1]
+    rows = (
+        encoder.plain_points(places, speeds),
+        (8, still),
+        (9, bytes(8)),
+        (10, encoder.targets([trial.person(0)])[1]),
+    )
+    frame = framed(*rows, form="doors")
+    assert (frame.layout, len(frame.positions_m), frame.static_map, frame.unknown_types) == ("doors", 5, None, ())
+    assert [target.id for target in frame.targets] == [7]
 
 
 def test_temperatures_that_are_not_valid_say_so() -> None:
@@ -113,7 +128,7 @@ def test_doppler_bins_need_their_step() -> None:
 
 def test_sizes_that_do_not_suit_are_left_out_and_counted() -> None:
     decoder = TiDecoder()
-    wrong = [(kind, b"1234567") for kind in sorted(layout.KNOWN - {layout.OLD_POINTS, layout.TARGET_INDEX})]
+    wrong = [(kind, b"1234567") for kind in sorted(layout.NUMBERED - {layout.TARGET_INDEX})]
     frame = decoded(encoder.encode_frame(1, wrong), decoder)
     assert decoder.counts.odd_tlvs == len(wrong)
     assert (frame.targets, frame.heights, frame.vitals, frame.statistics) == ((), (), (), None)
