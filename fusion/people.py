@@ -154,7 +154,7 @@ class People:
     def _view(self, record: Landmarks2D) -> _View:
         """What can be used of a record."""
         index = self._index[self.rig.camera(record.camera).name]
-        _check_count(record.camera, record.pixels.shape[1], record.landmark_set)
+        check_count(record.camera, record.pixels.shape[1], record.landmark_set)
         pixels = record.pixels[: self.params.max_detections].astype(np.float64)
         self.counters["detections_left_out"] += len(record.pixels) - len(pixels)
         scores = np.nan_to_num(record.scores[: len(pixels)].astype(np.float64)).clip(0.0, 1.0)
@@ -230,7 +230,7 @@ class People:
             ValueError: if the landmark set is not known, or not as long as the landmarks.
         """
         placed = catalog.attachments(record.landmark_set)
-        _check_count(record.source, record.positions_m.shape[1], record.landmark_set)
+        check_count(record.source, record.positions_m.shape[1], record.landmark_set)
         points = record.positions_m.astype(np.float64)
         variance = record.sigmas_m.astype(np.float64) ** 2
         for person_points, person_variance in zip(points, variance, strict=True):
@@ -365,13 +365,17 @@ class People:
 
     def _nearest(self, points_m: Float64, set_name: str, time_ns: int) -> Person | None:
         """The known person whose landmarks are near these; None if nobody's are."""
+        return self.nearest(points_m, set_name, time_ns, self.params.association.birth_distance_m)
+
+    def nearest(self, points_m: Float64, set_name: str, time_ns: int, within_m: float) -> Person | None:
+        """The known person whose landmarks [K, 3] are within a distance of these on average; None if nobody's are."""
         best: tuple[float, Person] | None = None
         for person in self.people:
             distance = np.linalg.norm(self.landmarks_at(person, time_ns, set_name) - points_m, axis=1)
             common = distance[np.isfinite(distance)]
             if common.size and (best is None or common.mean() < best[0]):
                 best = float(common.mean()), person
-        return best[1] if best and best[0] < self.params.association.birth_distance_m else None
+        return best[1] if best and best[0] < within_m else None
 
     def _bear_at(self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int) -> Person | None:
         """Start a filter from world landmarks; None where they do not make a plausible new body, or all are there."""
@@ -418,6 +422,22 @@ class People:
         if any(person.wears_imus for person in self.people) or len(self.people) >= self.params.max_people:
             return None
         return self._new_person(self._births.from_orientations(q_world_from_segment, segments, time_ns, still=still))
+
+    def bear_from_joints(self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int) -> Person | None:
+        """Start somebody from joints [K, 3] with variances [K] that are too weak to tell lengths of limbs.
+
+        None where they do not make a plausible new body, or somebody is there.
+        """
+        if self.nearest(points_m, set_name, time_ns, self.params.association.birth_distance_m) is not None:
+            return None
+
+        def start(lengths_m: Float64 | None) -> State | None:
+            state = self._births.from_points(set_name, points_m, variance_m2, time_ns, lengths_m)
+            if state is not None:
+                state.stereo_ns = NEVER_NS
+            return state
+
+        return self._bear(start, None, time_ns)
 
     def quiet_s(self, time_ns: int) -> float:
         """For how long no landmarks have come in."""
@@ -486,7 +506,7 @@ def _unseen_s(person: Person, time_ns: int) -> float:
     return (time_ns - int(person.filter.state.measured_ns.max())) / NS_PER_S
 
 
-def _check_count(source: str, have: int, set_name: str) -> None:
+def check_count(source: str, have: int, set_name: str) -> None:
     """Raise a ValueError where a record's landmarks are not as many as its set has."""
     expected = len(catalog.landmark_set(set_name).landmark_names)
     if have != expected:

@@ -19,6 +19,7 @@ from fusion.estimators.inertial.orientation import OrientationCounts
 from fusion.estimators.inertial.orientation import OrientationParams as EstimatorParams
 from fusion.estimators.inertial.packing import NetworkWeights
 from fusion.estimators.inertial.stretches import Orientations, Stretch
+from fusion.estimators.radar.packing import RadarWeights
 from fusion.filter.innovations import ENOUGH, UNDERSTATED_RATIO, SourceStatistics
 from fusion.filter.measurements.inertial import (
     AccelerometerMeasurement,
@@ -41,6 +42,7 @@ from fusion.records import (
     Innovations,
     Landmarks2D,
     Landmarks3D,
+    RadarJoints,
     RadarPoints,
     Record,
     Tick,
@@ -108,8 +110,16 @@ _UNHEARD = SourceStatistics()
 class Pipeline:
     """Estimates people from records."""
 
-    def __init__(self, rig: Rig, params: PipelineParams | None = None, network: NetworkWeights | None = None) -> None:
-        """``network`` tells what carries no sensor of somebody who wears six on the usual sites."""
+    def __init__(
+        self,
+        rig: Rig,
+        params: PipelineParams | None = None,
+        network: NetworkWeights | None = None,
+        radar_network: RadarWeights | None = None,
+    ) -> None:
+        """``network`` tells what carries no sensor of somebody who wears six on the usual sites; ``radar_network``
+        makes joints of radar points.
+        """
         self.rig = rig
         self.network = network
         self.params = params or PipelineParams()
@@ -118,7 +128,7 @@ class Pipeline:
         """Records that could not be used, counted by reason."""
         self._outputs = Outputs(self.params.output)
         self._wired: dict[tuple[str, ...], Wiring] = {}
-        self.radars = Radars(rig.radars, self.params.radars)
+        self.radars = Radars(rig.radars, self.params.radars, radar_network)
         self._published_ns: int | None = None
         self._states = [self._new_states() for _ in range(self.params.people.max_people)]
 
@@ -144,6 +154,9 @@ class Pipeline:
         elif isinstance(record, RadarPoints):
             due = self._silent(record)
             self._radar(record)
+        elif isinstance(record, RadarJoints):
+            due = self._silent(record)
+            self._radar_joints(record)
         else:
             due = isinstance(record, Tick) and self._silent(record)
         self.bank.bury(record.measured_ns)
@@ -353,6 +366,16 @@ class Pipeline:
             self._refuse(f"radar {record.radar!r} is not in the profile")
             return
         self.radars.step(self.radars.on_session_clock(record), self.bank)
+
+    def _radar_joints(self, record: RadarJoints) -> None:
+        """Joints that a network elsewhere has made of a radar's frame."""
+        if record.radar not in self.radars.mounts:
+            self._refuse(f"radar {record.radar!r} is not in the profile")
+            return
+        try:
+            self.radars.tell(self.radars.on_session_clock(record), self.bank)
+        except ValueError as error:
+            self._refuse(str(error))
 
     def _refuse(self, reason: str) -> None:
         if reason not in self.refused and len(self.refused) >= _MAX_REASONS:

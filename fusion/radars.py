@@ -1,6 +1,7 @@
 """What radars say of the people: tracks bound to persons, and each person's points as measurements.
 
-    points -> tracks -> (bound to a person) -> place and speed of the trunk, speeds of limbs, joints by a network
+    points -> tracks -> (bound to a person) -> place and speed of the trunk, speeds of limbs
+                    -> (a network)          -> joints, of which somebody may be born whom nothing else shows
 
 A person is told of those points only that are of the track bound to it, or near
 it and nobody else's.
@@ -10,24 +11,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
+from fusion.body import catalog
 from fusion.body.reflection import MOVING_M_S
+from fusion.body.skeleton import COORDINATE
 from fusion.estimators.camera.association import assign
 from fusion.estimators.radar.limbs import limb_speeds
+from fusion.estimators.radar.packing import RadarWeights
 from fusion.estimators.radar.tracker import RadarTracker, TrackerParams
 from fusion.estimators.radar.trunk import TRUNK, trunk_cluster
-from fusion.filter.measurements.radar import RadarParams, RadarTrunkMeasurement, RadarVelocityMeasurement
+from fusion.filter.measurements.radar import (
+    RadarJointsMeasurement,
+    RadarParams,
+    RadarTrunkMeasurement,
+    RadarVelocityMeasurement,
+)
 from fusion.filter.process import NS_PER_S
+from fusion.filter.state import NEVER_NS
 from fusion.filter.system import Measurement
-from fusion.people import People, Person
-from fusion.records import Bool, Float64, Int64, RadarPoints, RadarTracks
+from fusion.maths import quaternion
+from fusion.people import People, Person, check_count
+from fusion.radar_posing import RadarPosing, RadarPosingParams, in_world
+from fusion.records import Bool, Float64, Int64, RadarJoints, RadarPoints, RadarTracks
 from fusion.rig import RadarMount
 
 _STEP_NS = 10_000_000
 """Velocities of joints are differences over so long."""
 _UNBOUND = -1
+_TURN = slice(COORDINATE["root_rx"], COORDINATE["root_rx"] + 3)
+_AHEAD = np.array([1.0, 0.0, 0.0])
+_Heard = TypeVar("_Heard", RadarPoints, RadarJoints)
 _MOST_M = 1e6
 """No distance that is looked at is larger."""
 
@@ -51,12 +67,33 @@ class LimbParams:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JointParams:
+    """How joints that a network makes of a radar are told, and when they are believed."""
+
+    inflation: float = 10.0
+    """Errors of successive frames are nearly the same: of one frame's variance."""
+    floor_m: float = 0.05
+    """Standard deviation that no joint is more certain than: a network's idea of a hip is not ours."""
+    least_score: float = 0.5
+    facing: float = 0.5
+    """Least cosine between where somebody is known to face and the radar: the network knows fronts only."""
+    birth_s: float = 1.0
+    """A track that is nobody's bears somebody whom no landmarks show, once its joints have been told for so long."""
+    near_m: float = 0.6
+    """Joints without a track are the person's whose joints are so near on average."""
+    death_s: float = 3.0
+    """Somebody whom no landmark ever reached is gone when no radar has shown a track for so long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RadarsParams:
     """Every parameter of what radars tell."""
 
     tracker: TrackerParams = field(default_factory=TrackerParams)
     trunk: RadarParams = field(default_factory=RadarParams)
     limbs: LimbParams = field(default_factory=LimbParams)
+    posing: RadarPosingParams = field(default_factory=RadarPosingParams)
+    joints: JointParams = field(default_factory=JointParams)
     bind_m: float = 0.9
     """A track is a person's if it is within this of the trunk, seen from above, or within the spread of both."""
     most_spread_m: float = 2.0
@@ -73,10 +110,19 @@ class Radars:
     Args:
         mounts: where the radars are.
         params: see there.
+        weights: of the network that makes joints of points; None for none.
     """
 
-    def __init__(self, mounts: Sequence[RadarMount], params: RadarsParams | None = None) -> None:
+    def __init__(
+        self, mounts: Sequence[RadarMount], params: RadarsParams | None = None, weights: RadarWeights | None = None
+    ) -> None:
         self.params = params or RadarsParams()
+        self.joints: RadarJoints | None = None
+        """What the network has made of the newest frame."""
+        self._posing = RadarPosing(weights, self.params.posing) if weights is not None else None
+        self._told_since_ns: dict[int, int] = {}
+        """Since when each track has had joints."""
+        self._newest_ns: int | None = None
         self.mounts = {mount.name: mount for mount in mounts}
         self.tracker = RadarTracker(mounts, self.params.tracker)
         self.tracks: RadarTracks | None = None
@@ -84,8 +130,8 @@ class Radars:
         self._bound: dict[int, int] = {}
         """Track of each person, by their identities."""
 
-    def on_session_clock(self, record: RadarPoints) -> RadarPoints:
-        """The frame at the time at which the world was so, by the profile."""
+    def on_session_clock(self, record: _Heard) -> _Heard:
+        """The record at the time at which the world was so, by the profile."""
         offset_ns = round(self.mounts[record.radar].time_offset_s * NS_PER_S)
         return replace(record, measured_ns=record.measured_ns - offset_ns) if offset_ns else record
 
@@ -105,6 +151,86 @@ class Radars:
             bank.vouch(person)
             for measurement in self._measurements(person, places, points[mine], speeds[mine], record, bank):
                 bank.apply(person, measurement)
+        self.joints = None
+        if self._posing is not None:
+            mount = self.mounts[record.radar]
+            self.joints = self._posing.step(record, mount, points, speeds, owner, self.tracks)
+        if self.joints is not None:
+            self.tell(self.joints, bank)
+        self._bury(bank, record.measured_ns)
+
+    def tell(self, record: RadarJoints, bank: People) -> None:
+        """Tell the joints before a known radar to those whose they are; somebody new may be born of them.
+
+        Raises:
+            ValueError: if the landmark set is not known, or not as long as the joints.
+        """
+        check_count(record.radar, record.positions_m.shape[1], record.landmark_set)
+        places, variances, usable = in_world(record, self.mounts[record.radar])
+        usable &= record.scores >= self.params.joints.least_score
+        people = {person.identity: person for person in bank.people}
+        owners = {track: people[identity] for identity, track in self._bound.items() if identity in people}
+        for row in np.flatnonzero(usable):
+            track = int(record.ids[row])
+            if track >= 0:
+                person = owners.get(track)
+            else:
+                near_m = self.params.joints.near_m
+                person = bank.nearest(places[row], record.landmark_set, record.measured_ns, near_m)
+            if person is None:
+                self._consider_birth(track, places[row], variances[row], record, bank)
+            elif self._is_seen_from_the_front(person, record, bank):
+                bank.apply(person, self._joints(record, places[row], variances[row]))
+        ids = record.ids[usable].tolist()
+        self._told_since_ns = {
+            track: since for track, since in self._told_since_ns.items() if track in ids or track in owners
+        }
+
+    def _joints(self, record: RadarJoints, places_m: Float64, variances_m2: Float64) -> Measurement:
+        """Joints [J, 3] of one person as a measurement of those that are joints of our body as well."""
+        p, placed = self.params.joints, catalog.attachments(record.landmark_set)
+        ours = (placed.segment >= 0) & (np.abs(placed.unit_offset).max(axis=1) == 0.0)
+        return RadarJointsMeasurement(
+            record.measured_ns,
+            f"{record.radar} joints",
+            np.where(ours, placed.segment, -1),
+            places_m,
+            np.maximum(variances_m2, p.floor_m**2),
+            p.inflation,
+        )
+
+    def _is_seen_from_the_front(self, person: Person, record: RadarJoints, bank: People) -> bool:
+        """Whether somebody faces the radar, as far as is known: radars alone do not tell."""
+        if not self._is_told_by_others(person, record.measured_ns):
+            return True
+        forward = quaternion.rotate(quaternion.from_rotvec(person.filter.state.coordinates[_TURN]), _AHEAD)[:2]
+        sight = self.mounts[record.radar].position_world_m[:2] - person.filter.state.coordinates[:2]
+        return float(forward @ sight) > self.params.joints.facing * float(np.linalg.norm(sight))
+
+    def _is_told_by_others(self, person: Person, time_ns: int) -> bool:
+        state = person.filter.state
+        newest = max(int(state.measured_ns.max()), int(state.imu_ns.max()) if len(state.imu_ns) else NEVER_NS)
+        return time_ns - newest < self.params.seen_s * NS_PER_S
+
+    def _consider_birth(
+        self, track: int, places_m: Float64, variances_m2: Float64, record: RadarJoints, bank: People
+    ) -> None:
+        """Bear whom radars alone show."""
+        since = self._told_since_ns.setdefault(track, record.measured_ns)
+        waited = record.measured_ns - since >= self.params.joints.birth_s * NS_PER_S
+        if waited and bank.quiet_s(record.measured_ns) >= self.params.joints.birth_s:
+            born = bank.bear_from_joints(record.landmark_set, places_m, variances_m2.mean(1), record.measured_ns)
+            if born is not None and track >= 0:
+                self._bound[born.identity] = track
+
+    def _bury(self, bank: People, time_ns: int) -> None:
+        """Let time count against those whom radars alone have shown and do not any more."""
+        passed_ns = time_ns - self._newest_ns if self._newest_ns is not None else 0
+        self._newest_ns = max(time_ns, self._newest_ns or time_ns)
+        for person in bank.people:
+            alone = int(person.filter.state.measured_ns.max()) == NEVER_NS and not person.wears_imus
+            if alone and person.identity not in self._bound and passed_ns > 0:
+                person.missed_ns += passed_ns
 
     def _hint(self, people: Sequence[Person], joints: Sequence[Float64], time_ns: int) -> None:
         """Keep the tracks of those whom cameras see: who stands still has no points."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,13 +13,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 
 from nodes.errors import listed, suggestion
 from nodes.graph.schema import input_path
+from nodes.models import radar
 from nodes.models.inertial import DEFAULT, shipped
 from nodes.node import Envelope, NodeContext, NodeParams
 
 if TYPE_CHECKING:
     from fusion.estimators.inertial.packing import NetworkWeights
+    from fusion.estimators.radar.packing import RadarWeights
     from fusion.pipeline import Pipeline, PipelineParams
-    from fusion.records import Record
+    from fusion.records import RadarJoints, RadarTracks, Record
     from fusion.rig import Rig
 
 _POLL_S = 0.05
@@ -35,10 +37,10 @@ _BURST = 32
 NONE = "none"
 
 
-def _network_name(value: str, info: ValidationInfo) -> str:
+def _weights_name(value: str, info: ValidationInfo, names: Iterable[str]) -> str:
     if value.endswith(".npz"):
         return input_path(value, info)
-    known = [*shipped(), NONE]
+    known = [*names, NONE]
     if value not in known:
         raise ValueError(
             f"{value!r} is no network{suggestion(value, known)}; allowed: {listed(known)}, or a file NAME.npz"
@@ -46,7 +48,18 @@ def _network_name(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _network_name(value: str, info: ValidationInfo) -> str:
+    return _weights_name(value, info, shipped())
+
+
 NetworkName = Annotated[str, AfterValidator(_network_name)]
+
+
+def _radar_network_name(value: str, info: ValidationInfo) -> str:
+    return _weights_name(value, info, radar.shipped())
+
+
+RadarNetworkName = Annotated[str, AfterValidator(_radar_network_name)]
 
 
 class SubjectParams(BaseModel):
@@ -64,7 +77,7 @@ class Params(NodeParams):
     startup_s: float = Field(300.0, gt=0)
     """Deadline from start to ready; the first start on a machine compiles the filter's kernels."""
     inputs: tuple[str, ...] = Field(min_length=1)
-    """Topics with landmarks, landmarks3d, samples, points or ticks; wildcards allowed."""
+    """Topics with landmarks, landmarks3d, samples, points, joints or ticks; wildcards allowed."""
     subject: SubjectParams = SubjectParams()
     max_people: int = Field(4, ge=1, le=16)
     window_s: float = Field(0.3, ge=0.25, le=5.0)
@@ -82,6 +95,9 @@ class Params(NodeParams):
     network: NetworkName = DEFAULT
     """Weights of the network that tells what carries no sensor of a wearer of the usual six: a name that
     ``kinefuse models list`` shows, a file of ``kinefuse train imu`` (NAME.npz), or ``none``."""
+    radar_network: RadarNetworkName = NONE
+    """Weights of the network that makes joints of radar points, for somebody who faces the radar: a name that
+    ``kinefuse models list`` shows, a file of ``kinefuse train radar`` (NAME.npz), or ``none``."""
 
     def publishes(self, name: str) -> tuple[str, ...]:
         """Topics of this node."""
@@ -90,6 +106,8 @@ class Params(NodeParams):
             f"{name}/people",
             f"{name}/innovations",
             f"{name}/inertial",
+            f"{name}/tracks",
+            f"{name}/joints",
             *(f"{name}/{key}" for key, on in more.items() if on is not None),
         )
 
@@ -124,6 +142,15 @@ def network_of(params: Params) -> NetworkWeights | None:
     return None if params.network == NONE else load(params.network)
 
 
+def radar_network_of(params: Params) -> RadarWeights | None:
+    """The weights for radar points that the node's keys name.
+
+    Raises:
+        ModelError: the file is not one of weights.
+    """
+    return None if params.radar_network == NONE else radar.load(params.radar_network)
+
+
 def rig_of(params: Params, profile: str | Path | None) -> Rig:
     """The profile's rig, with what the node's keys say of the wearer.
 
@@ -148,7 +175,9 @@ def run(params: NodeParams, context: NodeContext) -> None:
 
     assert isinstance(params, Params)
     network = network_of(params)
-    pipeline = Pipeline(rig_of(params, context.session.profile), pipeline_params(params), network)
+    pipeline = Pipeline(
+        rig_of(params, context.session.profile), pipeline_params(params), network, radar_network_of(params)
+    )
     started = time.monotonic()
     context.log.info("compiling the filter's kernels (a minute or two the first time, then from a cache)")
     rehearse(network)
@@ -182,6 +211,8 @@ class _Publisher:
         self._context = context
         self._innovations_ns = -_INNOVATIONS_NS
         self._inertial_ns = -_INERTIAL_NS
+        self._tracks: RadarTracks | None = None
+        self._joints: RadarJoints | None = None
         self._newest_ns: int | None = None
         self._owed: tuple[Record, Envelope | None] | None = None
         self._rested_s = 0.0
@@ -221,6 +252,15 @@ class _Publisher:
             self._innovations_ns = last.measured_ns
             context.publish(f"{name}/innovations", pipeline.innovations(last), cause=cause)
 
+    def tell_radars(self, cause: Envelope) -> None:
+        """Say what the radars' tracker holds after each of their frames, and what the network has made of it."""
+        radars = self.pipeline.radars
+        if radars.tracks is not self._tracks and radars.tracks is not None:
+            self._context.publish(f"{self._context.name}/tracks", radars.tracks, cause=cause)
+        if radars.joints is not self._joints and radars.joints is not None:
+            self._context.publish(f"{self._context.name}/joints", radars.joints, cause=cause)
+        self._tracks, self._joints = radars.tracks, radars.joints
+
     def tell_inertial(self, last: Record, cause: Envelope) -> None:
         """Say how the inertial sensors are, twice a second by the time of the records."""
         if abs(last.measured_ns - self._inertial_ns) < _INERTIAL_NS:
@@ -247,6 +287,7 @@ def _fuse(publisher: _Publisher, context: NodeContext, envelope: Envelope) -> No
     if due:
         publisher.publish(due[-1].record, due[0])
     publisher.tell_inertial(burst[-1].record, burst[-1])
+    publisher.tell_radars(burst[-1])
 
 
 def _tick(publisher: _Publisher, context: NodeContext) -> None:

@@ -7,16 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fusion.body.catalog import landmark_positions
+from fusion.body.kinematics import forward_kinematics
+from fusion.body.limits import resting_coordinates
+from fusion.body.skeleton import COORDINATE, REFERENCE_LENGTHS_M
+from fusion.maths import quaternion
 from fusion.pipeline import Pipeline
 from fusion.radars import Radars
-from fusion.records import Float64, Landmarks2D, RadarPoints, Record
-from fusion.rig import RadarMount
+from fusion.records import Float64, Landmarks2D, RadarJoints, RadarPoints, Record, Tick
+from fusion.rig import RadarMount, Rig
 from fusion.synthesis.actions import Walk
 from fusion.synthesis.simulation import Lab
 from tests.fusion.labs import Recording, between, errors_m, is_picture, recorded, run, wearer
 
 DARK_S = (2.5, 4.5)
 SECONDS = 4.5
+NOWHERE = np.zeros(3)
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +128,93 @@ def test_a_radar_that_nobody_knows_is_refused(walkers: Recording) -> None:
     record = next(record for record in walkers.records if is_points(record))
     pipeline.take(record)
     assert pipeline.refused == {"radar 'radar1' is not in the profile": 1}
+
+
+# --- Joints that a network makes of a radar -------------------------------------------------------
+
+ALONE = RadarMount(
+    name="door",
+    r_world_from_radar=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+    position_world_m=np.array([2.0, 0.0, 1.0]),
+)
+"""Two metres before somebody who stands in the middle and faces it."""
+FRAME_NS = 100_000_000
+
+
+def joints_record(frame: int, offset_m: Float64 = NOWHERE, sigma_m: float = 0.1, **changes: object) -> RadarJoints:
+    """Joints of somebody who stands in the middle, as a network tells them."""
+    coordinates = resting_coordinates()
+    coordinates[COORDINATE["root_pz"]] = 0.97
+    positions, quaternions = forward_kinematics(coordinates, REFERENCE_LENGTHS_M)
+    joints = landmark_positions("kinect_19", positions, quaternions, REFERENCE_LENGTHS_M) + offset_m
+    local = (joints - ALONE.position_world_m) @ ALONE.r_world_from_radar
+    record = RadarJoints(
+        measured_ns=frame * FRAME_NS,
+        received_ns=frame * FRAME_NS,
+        radar="door",
+        landmark_set="kinect_19",
+        ids=np.array([-1]),
+        positions_m=local[None].astype(np.float32),
+        sigmas_m=np.full((1, 19, 3), sigma_m, np.float32),
+        scores=np.ones(1, np.float32),
+    )
+    return replace(record, **changes)  # type: ignore[arg-type]
+
+
+def fed(frames: int, **changes: object) -> Pipeline:
+    pipeline = Pipeline(Rig(radars=(ALONE,)))
+    for frame in range(frames):
+        record = joints_record(frame, **changes)  # type: ignore[arg-type]
+        record.validate()
+        pipeline.take(record)
+    return pipeline
+
+
+def test_joints_of_a_radar_alone_bear_somebody_after_a_while() -> None:
+    assert fed(9).bank.people == []
+    pipeline = fed(40)
+    assert len(pipeline.bank.people) == 1
+    people = pipeline.people(Tick(measured_ns=39 * FRAME_NS, received_ns=39 * FRAME_NS))
+    assert np.linalg.norm(people.positions_m[0, 0] - [0.0, 0.0, 0.97]) < 0.06
+    forward = quaternion.rotate(people.q_world_from_segment[0, 0].astype(np.float64), np.array([1.0, 0.0, 0.0]))
+    assert forward[0] > 0.9  # faces the radar
+    spread = np.sqrt(np.trace(people.covariances_m2[0], axis1=1, axis2=2))
+    assert spread.min() > 0.02  # weak joints stay weak
+
+
+def test_unsure_joints_bear_nobody() -> None:
+    assert fed(40, scores=np.full(1, 0.2, np.float32)).bank.people == []
+    assert fed(40, positions_m=np.full((1, 19, 3), np.nan, np.float32)).bank.people == []
+
+
+def test_joints_elsewhere_are_another_person_and_near_ones_are_not() -> None:
+    pipeline = fed(40)
+    for frame in range(40, 80):
+        pipeline.take(joints_record(frame, np.array([0.05, 0.0, 0.0])))
+        pipeline.take(joints_record(frame, np.array([0.0, 1.5, 0.0])))
+    assert len(pipeline.bank.people) == 2
+
+
+def test_wrong_joints_are_refused_and_counted() -> None:
+    pipeline = fed(2, radar="window")
+    assert pipeline.refused == {"radar 'window' is not in the profile": 2}
+    pipeline = fed(3, landmark_set="coco_17")
+    assert pipeline.refused == {"door: 19 landmarks, coco_17 has 17": 3}
+
+
+def test_weak_joints_hardly_move_somebody_whom_cameras_see(walkers: Recording) -> None:
+    """Half a metre off, told ten times a second with the sigma of a bad network."""
+    rig = replace(walkers.rig, radars=(ALONE,))
+    light, told = Pipeline(rig), Pipeline(rig)
+    seen = [record for record in walkers.records if is_picture(record) and record.measured_ns < 2e9]
+    for record in seen:
+        light.take(record)
+        told.take(record)
+        if record.measured_ns > 1e9 and isinstance(record, Landmarks2D) and record.camera == "cam1":
+            person = told.bank.people[0]
+            joints = told.bank.landmarks_at(person, record.measured_ns, "kinect_19") + np.array([0.3, 0.0, 0.0])
+            local = ((joints - ALONE.position_world_m) @ ALONE.r_world_from_radar).astype(np.float32)
+            said = joints_record(0, measured_ns=record.measured_ns, received_ns=record.received_ns)
+            told.take(replace(said, positions_m=local[None], sigmas_m=np.full((1, 19, 3), 0.3, np.float32)))
+    one, other = light.people(seen[-1]), told.people(seen[-1])
+    assert np.linalg.norm(one.positions_m - other.positions_m, axis=-1).max() < 0.03

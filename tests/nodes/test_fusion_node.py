@@ -127,9 +127,10 @@ def test_keys_that_cannot_be(keys: dict[str, Any], said: str) -> None:
 
 
 def test_it_publishes_people_under_its_own_name() -> None:
-    assert params().publishes("left_room") == ("left_room/people", "left_room/innovations", "left_room/inertial")
+    streams = ("people", "innovations", "inertial", "tracks", "joints")
+    assert params().publishes("left_room") == tuple(f"left_room/{stream}" for stream in streams)
     more = params(lag_s=0.0, ahead_s=0.05).publishes("hall")
-    assert more == ("hall/people", "hall/innovations", "hall/inertial", "hall/smoothed", "hall/predicted")
+    assert more == tuple(f"hall/{stream}" for stream in (*streams, "smoothed", "predicted"))
     assert params().wants(("a/landmarks", "b/landmarks", "a/image")) == ("a/landmarks", "b/landmarks")
 
 
