@@ -68,6 +68,11 @@ class LineEvidence:
         """Of what the line can carry."""
         return self.received_bytes * 10.0 / self.baud / self.seconds if self.seconds > 0.0 else 0.0
 
+    @property
+    def needed(self) -> float:
+        """Of what the line can carry, if no frame were lost."""
+        return self.share * (self.frames + self.lost) / self.frames if self.frames else self.share
+
 
 def port_trouble(port: str, key: str, trouble: Trouble, error: str, present: tuple[str, ...], *, usb: str) -> Diagnosis:
     """A port that cannot be opened.
@@ -141,10 +146,10 @@ def diagnose_line(line: LineEvidence) -> Diagnosis | None:
     if not line.frames:
         return _no_frames(line)
     total = line.frames + line.lost
-    if line.share >= FULL_LINE:
+    if line.needed >= FULL_LINE:
         return Diagnosis(
             "bandwidth",
-            f"{line.port}: {100 * line.share:.0f} % of what {line.baud} baud carry is used, {line.lost} frames lost",
+            f"{line.port}: {100 * line.needed:.0f} % of what {line.baud} baud carry is needed, {line.lost} frames lost",
             "Send less: guiMonitor without heat maps, profiles and noise (-1 1 0 0 0 0 1), a longer frame period, or a "
             "higher threshold in cfarCfg",
         )
