@@ -149,6 +149,11 @@ class TiDecoder:
         return self._base + len(self._buffer)
 
     @property
+    def held(self) -> int:
+        """Bytes that wait for more."""
+        return len(self._buffer)
+
+    @property
     def layout(self) -> str | None:
         """The form of the head that was found."""
         return None if self._found is None else self._found.name

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nodes.devices.ti import encoder
+from nodes.devices.ti.frames import TiFrame
 from nodes.devices.ti.layout import LAYOUTS, MAGIC, Layout, best_walk
 from nodes.devices.ti.payloads import Height, Statistics, Target, Temperature, Vitals
 
@@ -255,3 +257,16 @@ def damaged(frame: bytes, kind: str, chance: random.Random) -> bytes:
     spoilt = bytearray(frame)
     DAMAGES[kind](spoilt, chance)
     return bytes(spoilt)
+
+
+def comparable(frame: TiFrame) -> tuple[Any, ...]:
+    """All that a frame says, so that == compares it."""
+    return tuple(
+        (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+        for value in (getattr(frame, name) for name in TiFrame.__slots__)
+    )
+
+
+def essence(frame: TiFrame) -> tuple[Any, ...]:
+    """What of a frame does not depend on those before it, comparable."""
+    return frame.number, frame.length, frame.doubtful, frame.positions_m.tobytes(), frame.snrs_db.tobytes()
