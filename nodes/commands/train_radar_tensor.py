@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +41,12 @@ def add_kind(kinds: Any) -> None:
     )
     source.add_argument("--synthetic", action="store_true", help=f"simulated people, written to OUT/{SYNTHETIC} first")
     parser.add_argument(
-        "--recordings", type=int, help="simulated people to learn from (default 24; a fifth more to test)"
+        "--recordings", type=int, help="simulated people to learn from (default 48; a fifth more to test)"
     )
     parser.add_argument("--frames", type=int, help="simulated frames of each (default 20)")
     parser.add_argument("--size", choices=("full", "small"), help="of the network; default: full, small if simulated")
     parser.add_argument("--mirror", action="store_true", help="learn from mirror images too (default if simulated)")
-    parser.add_argument("--epochs", type=int, help="rounds through the data (default 100, 12 if simulated)")
+    parser.add_argument("--epochs", type=int, help="rounds through the data (default 100, 6 if simulated)")
     parser.add_argument("--batch", type=int, help="tensors a step (default 8)")
     parser.add_argument("--seed", type=int, help="same seed, same people, same start and same order")
     parser.add_argument("--threads", type=int, help="of the processor")
@@ -98,7 +99,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     if not args.synthetic and (args.recordings is not None or args.frames is not None):
         raise RequestError("--recordings and --frames say how much is simulated; they need --synthetic")
     chosen = {name: getattr(args, name) for name in ("size", "epochs", "batch", "seed", "threads")}
-    defaults: dict[str, Any] = {"size": "small", "epochs": 12} if args.synthetic else {}
+    defaults: dict[str, Any] = {"size": "small", "epochs": 6} if args.synthetic else {}
     given = {name: value for name, value in chosen.items() if value is not None}
     return Settings(mirror=args.mirror or args.synthetic, device=_device(args.device), **{**defaults, **given})
 
@@ -128,14 +129,10 @@ def synthetic_params(args: argparse.Namespace) -> SyntheticParams:
     """How much is simulated."""
     from training.radar_tensor.synthetic import SyntheticParams
 
-    recordings = args.recordings if args.recordings is not None else SyntheticParams.recordings
-    return SyntheticParams(
-        full=args.size == "full",
-        recordings=recordings,
-        test_recordings=max(1, recordings // 5),
-        frames=args.frames if args.frames is not None else SyntheticParams.frames,
-        seed=args.seed if args.seed is not None else SyntheticParams.seed,
-    )
+    chosen = {name: getattr(args, name) for name in ("recordings", "frames", "seed")}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    params = SyntheticParams(full=args.size == "full", **given)
+    return replace(params, test_recordings=max(1, params.recordings // 5))
 
 
 def _synthetic(args: argparse.Namespace) -> Path:

@@ -35,9 +35,9 @@ class SyntheticParams:
 
     full: bool = False
     """RT-Pose's radar and region instead of the small ones."""
-    recordings: int = 24
+    recordings: int = 48
     """To learn from."""
-    test_recordings: int = 6
+    test_recordings: int = 9
     frames: int = 20
     """Of each recording."""
     every: int = 4
