@@ -75,7 +75,8 @@ class FakeRadar:
         self._scene = scene
         self._faults = faults or Faults()
         self._chance = random.Random(seed)
-        self._skew = self._chance.uniform(-_MOST_SKEW, _MOST_SKEW)
+        self.skew = self._chance.uniform(-_MOST_SKEW, _MOST_SKEW)
+        """True seconds a second of its crystal, minus one."""
         self._byte_s = BITS_PER_BYTE / data_baud
         self._running = running
         self._starts = 0
@@ -196,7 +197,7 @@ class FakeRadar:
     def _chirped_s(self, frame: Detections) -> float:
         """When its last chirp is over."""
         assert self.begun_s is not None
-        return self.begun_s + frame.time_s * (1.0 + self._skew) + 0.5 * self.device.settings.active_s
+        return self.begun_s + frame.time_s * (1.0 + self.skew) + 0.5 * self.device.settings.active_s
 
     def _queue(self, frame: Detections) -> None:
         """Cut a frame into pieces, each with the time at which its last byte arrives."""

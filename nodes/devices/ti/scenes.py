@@ -78,10 +78,18 @@ class Walk:
 class Recording:
     """Frames that are there already; each start of the sensor plays them from the beginning."""
 
-    def __init__(self, frames: Iterable[Detections], period_s: float) -> None:
-        """Take them; ``period_s`` is theirs, by which they are numbered."""
+    def __init__(self, frames: Iterable[Detections], period_s: float, rows: Iterable[int] | None = None) -> None:
+        """Take them.
+
+        Args:
+            frames: in order, from time 0.
+            period_s: between them, by which they are numbered: the one at ``time_s`` is 1 + time_s / period_s.
+            rows: which frame of its file each one is; None for 0, 1, 2 …
+        """
         self.period_s: float | None = period_s
         self._frames = tuple(frames)
+        self.rows = tuple(range(len(self._frames)) if rows is None else map(int, rows))
+        """Which frame of its file each one is."""
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -124,7 +132,7 @@ def load_mars(path: Path, *, start_s: float = 0.0, seconds: float | None = None)
         snrs_db = 10.0 * np.log10(np.maximum(rows[:, 4], 1.0))
         time_s = float(times_s[k] - times_s[chosen[0]])
         frames.append(Detections(time_s, rows[:, :3], rows[:, 3], snrs_db.astype(np.float32)))
-    return Recording(frames, MARS_PERIOD_S)
+    return Recording(frames, MARS_PERIOD_S, chosen)
 
 
 def _mars_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
