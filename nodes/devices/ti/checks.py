@@ -295,9 +295,8 @@ class _Judge:
         if values.data_share <= 0.8:
             return
         monitor = self.config.monitors[0].line if self.config.monitors else None
-        severity: Severity = "error" if values.data_share > 1.0 else "warning"
         yield self.say(
-            severity, monitor, f"about {values.frame_bytes} bytes a frame (with {TYPICAL_POINTS} points) at "
+            "warning", monitor, f"about {values.frame_bytes} bytes a frame (with {TYPICAL_POINTS} points) at "
             f"{values.frame_rate_hz:.1f} Hz are {values.bytes_s / 1000:.0f} kB/s: 921600 baud carry "
             f"{DATA_BYTES_S / 1000:.0f}; switch maps and profiles off in guiMonitor, or take a longer period",
         )  # fmt: skip
@@ -305,7 +304,7 @@ class _Judge:
     def outputs(self) -> Iterator[Finding]:
         """What is sent."""
         for monitor in self.config.monitors:
-            if not monitor.points:
+            if not monitor.points and not self.config.tracks_people:
                 yield self.say("error", monitor.line, "guiMonitor sends no detected objects: allowed 1 or 2; set 1")
             elif not monitor.side_info and not self.config.tracks_people:
                 yield self.say("note", monitor.line, "no side information, so points have no SNR; set 1 for it")

@@ -342,7 +342,7 @@ def test_people_tracking_needs_other_commands() -> None:
         ("profileCfg", "profileCfg 0 60 30 1 30 0 0 200 1 64 2500 2 1 36", "warning", "sees 1.87 m far: too short"),
         ("guiMonitor", "guiMonitor -1 0 0 0 0 0 1", "error", "guiMonitor sends no detected objects"),
         ("guiMonitor", "guiMonitor -1 2 0 0 0 0 1", "note", "points have no SNR"),
-        ("guiMonitor", "guiMonitor -1 1 0 0 1 0 1", "error", "kB/s: 921600 baud carry 92; switch maps"),
+        ("guiMonitor", "guiMonitor -1 1 0 0 1 0 1", "warning", "kB/s: 921600 baud carry 92; switch maps"),
         ("guiMonitor", "guiMonitor -1 1 1 1 0 1 1", "note", "heat maps fill the data port"),
         ("clutterRemoval", "clutterRemoval -1 0", "warning", "clutterRemoval off"),
         ("extendedMaxVelocity", "extendedMaxVelocity -1 1", "note", "doubles the limit of speed by a guess"),
