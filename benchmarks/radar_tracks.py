@@ -14,7 +14,7 @@ the pelvis.
 * ``nees``: mean of e' P^-1 e over horizontal position and velocity, divided by four: 1 is honest, above is too sure;
   ``nees_position``: the position alone, divided by two; ``within_95``: share of positions inside the 95 % ellipse.
 * ``closest_m``: the least distance between two pelvises in the scene.
-* ``frame_ms``: mean time of a step on this machine.
+* ``frame_ms``: mean processor time of a step.
 
 MARS (An & Ogras 2021; needs the data pack): one person in front of the radar, ten movements a subject, about 10 Hz; a
 new tracker for each movement. The truth is Kinect's SpineBase (labels that are NaN are left out).
@@ -32,7 +32,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -192,17 +192,30 @@ class Score:
         }
 
 
-def paired(tracks: RadarTracks, places_m: Float64) -> list[tuple[int, int]]:
-    """Pairs (person, row of a confirmed track) that are nearest together, within 1 m, each at most once."""
-    confirmed = np.flatnonzero(tracks.confirmed)
-    if not len(confirmed) or not len(places_m):
-        return []
+def paired(tracks: RadarTracks, places_m: Float64, last: Mapping[int, int]) -> dict[int, int]:
+    """The row of the confirmed track that each person has, within 1 m, each at most once.
+
+    Who still has the track of before keeps it; the others have what is nearest together (Bernardin & Stiefelhagen,
+    "Evaluating multiple object tracking performance: the CLEAR MOT metrics", 2008, section 2.1).
+    """
     from scipy.optimize import linear_sum_assignment
 
-    shift = places_m[:, None, :2] - tracks.positions_m[confirmed][None, :, :2]
-    distance = np.minimum(np.hypot(shift[..., 0], shift[..., 1]), 2.0 * NEAR_M)
-    rows, columns = linear_sum_assignment(distance)
-    return [(int(r), int(confirmed[c])) for r, c in zip(rows, columns, strict=True) if distance[r, c] < NEAR_M]
+    shift = places_m[:, None, :2] - tracks.positions_m[None, :, :2]
+    distance = np.hypot(shift[..., 0], shift[..., 1])
+    distance[:, tracks.confirmed == 0] = np.inf
+    rows = {int(identity): row for row, identity in enumerate(tracks.ids)}
+    pairs = {
+        person: rows[identity]
+        for person, identity in last.items()
+        if identity in rows and distance[person, rows[identity]] < NEAR_M
+    }
+    distance[list(pairs)] = np.inf
+    distance[:, list(pairs.values())] = np.inf
+    capped = np.minimum(distance, 2.0 * NEAR_M)
+    for person, row in zip(*linear_sum_assignment(capped), strict=True):
+        if capped[person, row] < NEAR_M:
+            pairs[int(person)] = int(row)
+    return pairs
 
 
 def watched(mounts: Sequence[RadarMount], places_m: Float64) -> list[bool]:
@@ -229,11 +242,11 @@ def simulated_score(people: int, radars: int, seed: int, duration_s: float, para
     last: dict[int, int] = {}
     known: list[set[int]] = [set() for _ in wearers]
     for index, frame in enumerate(frames):
-        begin = time.perf_counter()
+        begin = time.process_time()
         tracks = tracker.step(frame)
-        score.step_s += time.perf_counter() - begin
+        score.step_s += time.process_time() - begin
         score.frames += 1
-        pairs = dict(paired(tracks, places[:, index]))
+        pairs = paired(tracks, places[:, index], last)
         score.ghosts += int(tracks.confirmed.sum()) - len(pairs)
         if times[index] < SETTLE_S:
             continue
@@ -249,7 +262,7 @@ def simulated_score(people: int, radars: int, seed: int, duration_s: float, para
             row = pairs[person]
             identity = int(tracks.ids[row])
             score.switches += last.get(person, identity) != identity
-            last[person] = identity
+            last = {other: theirs for other, theirs in last.items() if theirs != identity} | {person: identity}
             known[person].add(identity)
             error = np.concatenate(
                 [
@@ -312,9 +325,9 @@ def mars_movement_score(path: Path, movement: int, params: TrackerParams) -> dic
     inside: list[float] = []
     spent_s = 0.0
     for record, truth in zip(records, base, strict=True):
-        begin = time.perf_counter()
+        begin = time.process_time()
         tracks = tracker.step(record)
-        spent_s += time.perf_counter() - begin
+        spent_s += time.process_time() - begin
         if record.measured_ns < begin_ns:
             continue
         counted += 1

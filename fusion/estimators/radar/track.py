@@ -43,7 +43,9 @@ class LifeParams:
     still_m_s: float = 0.6
     """Who was slower than this when last seen is standing still and kept"""
     still_s: float = 30.0
-    """for so long;"""
+    """for so long, provided that it was well seen before (with points as for a birth):"""
+    credit: float = 5.0
+    """it may be unseen for so many times as long as it was well seen, no more; an echo that flickers is not."""
     lost_s: float = 1.0
     """who vanished at speed, or is out of every radar's view, only for so long."""
     young_s: float = 0.5
@@ -70,8 +72,8 @@ class Track:
     seen_ns: int
     confirmed: bool = False
     held_until_ns: int = 0
-    points: int = 0
-    """Of the newest frame."""
+    credit_s: float = 0.0
+    """For how long it may be unseen yet."""
     measured_ns: dict[str, int] = field(default_factory=dict)
     """By radar, when it last measured the body."""
     twin_since_ns: dict[int, int] = field(default_factory=dict)
@@ -135,7 +137,7 @@ def is_dead(track: Track, now_ns: int, mounts: Sequence[RadarMount], params: Lif
     if now_ns <= track.held_until_ns or unseen_s <= params.lost_s:
         return False
     watched = any(in_view(track.state[:3], mount) for mount in mounts)
-    return unseen_s > params.still_s or not watched or not is_still(track, params)
+    return track.credit_s <= 0.0 or not watched or not is_still(track, params)
 
 
 def is_still(track: Track, params: LifeParams) -> bool:

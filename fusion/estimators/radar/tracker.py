@@ -3,7 +3,7 @@
 One frame at a time:
 
 1. tracks move on to the frame's time;
-2. tracks claim points within their gates, confirmed tracks first;
+2. tracks claim points within their gates, those of bodies first that are seen at present;
 3. a track's points are one measurement of its middle (range, azimuth, elevation,
    radial velocity), an extended Kalman filter's update, and one of its extent;
 4. clusters of what is left are young tracks, which become bodies when enough
@@ -184,10 +184,9 @@ class RadarTracker:
         frame = self._frame(record)
         self.state.newest_ns[record.radar] = record.measured_ns
         self._move_on(max(record.measured_ns, self.state.now_ns or record.measured_ns))
-        left = self._take_points(
-            frame, [track for track in self.state.tracks if track.confirmed], np.arange(len(frame.rows))
-        )
-        left = self._take_points(frame, [track for track in self.state.tracks if not track.confirmed], left)
+        left = np.arange(len(frame.rows))
+        for tracks in self._ranks():
+            left = self._take_points(frame, tracks, left)
         self._begin_tracks(frame, left)
         self._confirm()
         self._drop()
@@ -239,7 +238,19 @@ class RadarTracker:
             matrix, noise = (coming_to_rest if resting else straight)(elapsed_s, motion)
             track.state = matrix @ track.state
             track.covariance = matrix @ track.covariance @ matrix.T + noise
-            track.points = 0
+            track.credit_s -= elapsed_s
+
+    def _ranks(self) -> list[list[Track]]:
+        """Who may claim points first: bodies that are seen, then those that stand still unseen, then young tracks.
+
+        Whoever walks past somebody who stands still must not take that track along.
+        """
+        assert self.state.now_ns is not None
+        ranks: list[list[Track]] = [[], [], []]
+        for track in self.state.tracks:
+            unseen = track.unseen_s(self.state.now_ns) > self.params.motion.rest_after_s
+            ranks[(1 if unseen else 0) if track.confirmed else 2].append(track)
+        return ranks
 
     def _view(self, track: Track, frame: _Frame) -> View | None:
         """The track as the radar saw it at the frame's time, which may be a little earlier than the tracks'."""
@@ -278,7 +289,6 @@ class RadarTracker:
         self, track: Track, view: View, frame: _Frame, free: Int64, divided: Shares, row: int, merged: bool
     ) -> None:
         own = free[divided.owner == row]
-        track.points += len(own)
         self._assignment[frame.rows[own]] = track.id
         weights = divided.weights[row]
         count = float(weights.sum())
@@ -297,9 +307,18 @@ class RadarTracker:
         track.state, track.covariance = updated(track.state, track.covariance, mean, view.jacobian, error)
         self._learn(track, frame, free, weights, count, view, elapsed_s)
         track.measured_ns[frame.mount.name] = frame.time_ns
-        track.seen_ns = max(track.seen_ns, frame.time_ns)
+        self._credit(track, frame.time_ns, count)
         if not track.confirmed:
             self._look(track, frame, count, weights, measured)
+
+    def _credit(self, track: Track, time_ns: int, count: float) -> None:
+        """Note that a track has been seen; being well seen buys time to be unseen."""
+        life = self.params.life
+        since_s = max(time_ns - track.seen_ns, 0) / NANOSECONDS
+        track.seen_ns = max(track.seen_ns, time_ns)
+        if count >= life.birth_points:
+            earned = (1.0 + life.credit) * min(since_s, life.birth_s)
+            track.credit_s = min(max(track.credit_s, 0.0) + earned, life.still_s)
 
     def _learn(
         self, track: Track, frame: _Frame, free: Int64, weights: Float64, count: float, view: View, elapsed_s: float
@@ -374,7 +393,6 @@ class RadarTracker:
             extent=extent,
             born_ns=frame.time_ns,
             seen_ns=frame.time_ns,
-            points=len(members),
             measured_ns={frame.mount.name: frame.time_ns},
             looks=deque(maxlen=self.params.life.birth_frames),
         )
