@@ -91,7 +91,7 @@ def _short_head(version: int, size: int, platform: int, number: int, sub_frame: 
 
 def head_checksum(head: bytes) -> int:
     """Complement of the one's complement sum of the 16-bit words, so that a right head sums up to 0xFFFF (RFC 1071)."""
-    total = sum(struct.unpack(f"<{len(head) // 2}H", head))
+    total = int(sum(struct.unpack(f"<{len(head) // 2}H", head)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -179,7 +179,8 @@ def polar(positions_m: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float
 
 def _integers(values: ArrayLike, dtype: str) -> NDArray[np.generic]:
     limits = np.iinfo(dtype)
-    return np.clip(np.rint(np.asarray(values, float)), limits.min, limits.max).astype(dtype)
+    whole: NDArray[np.generic] = np.clip(np.rint(np.asarray(values, float)), limits.min, limits.max).astype(dtype)
+    return whole
 
 
 # ---- other TLVs

@@ -61,9 +61,11 @@ def plausible(
     positions_m: NDArray[np.float32], radial_velocities_m_s: NDArray[np.float32], *, bins: bool = False
 ) -> NDArray[np.bool_]:
     """[N]: which of N points can be; none with NaN, except that speeds may be unknown where ``bins`` were sent."""
-    good: NDArray[np.bool_] = (np.abs(positions_m) < MOST_RANGE_M).all(axis=1)
-    slow = np.abs(radial_velocities_m_s) < MOST_SPEED_M_S
-    return good & (slow | np.isnan(radial_velocities_m_s)) if bins else good & slow
+    near: NDArray[np.bool_] = np.all(np.abs(positions_m) < MOST_RANGE_M, axis=1)
+    slow: NDArray[np.bool_] = np.abs(radial_velocities_m_s) < MOST_SPEED_M_S
+    if bins:
+        slow |= np.isnan(radial_velocities_m_s)
+    return near & slow
 
 
 def side_info(points: Points, payload: bytes) -> Points | None:

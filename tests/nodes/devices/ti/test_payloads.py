@@ -62,7 +62,7 @@ def test_targets_of_early_firmware_have_no_covariance() -> None:
     row = struct.pack("<I9f", 3, *range(9))
     (target,) = framed((layout.TARGETS, row)).targets
     assert (target.id, target.position_m, target.acceleration_m_s2) == (3, (0.0, 1.0, 2.0), (6.0, 7.0, 8.0))
-    assert target.covariance is target.gain is target.confidence is None
+    assert (target.covariance, target.gain, target.confidence) == (None, None, None)
 
 
 def test_targets_that_cannot_be_are_dropped() -> None:
