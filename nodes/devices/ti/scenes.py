@@ -19,8 +19,8 @@ MARS_PERIOD_S = 0.1
 MARS_KEYS = ("points", "point_offset", "frame_index", "movement")
 _LONGEST_GAP = 50
 """A frame counter that leaps further, or back, belongs to another recording."""
-_AHEAD_S = 0.25
-"""A simulated person is made for so long at a time."""
+_AHEAD_S = 0.1
+"""A simulated person is made for so long at a time: longer would hold up what is due meanwhile."""
 _SPEED_STEP_M_S = 0.1
 
 
@@ -46,24 +46,25 @@ class Walk:
     period_s: float | None = None
 
     def __init__(self, seed: int = 0, radar: str = "radar") -> None:
+        from fusion.synthesis.actions import DEFAULT_SCRIPT
+        from fusion.synthesis.motion import draw_lengths
+        from fusion.synthesis.script import scripted_motion
+        from fusion.synthesis.wearer import Wearer
+
         self._seed, self._radar = seed, radar
+        self._wearer = Wearer(0, scripted_motion(DEFAULT_SCRIPT, draw_lengths(seed, 1.75), seed=seed))
         self._world_s = 0.0
         next(self.frames(0.1))  # Kernels are compiled before the first frame is due.
         self._world_s = 0.0
 
     def frames(self, period_s: float) -> Iterator[Detections]:
         """From where the person is now."""
-        from fusion.synthesis.actions import DEFAULT_SCRIPT
-        from fusion.synthesis.motion import draw_lengths
         from fusion.synthesis.params import RadarParams
         from fusion.synthesis.radars import VirtualRadar, radar_mounts
-        from fusion.synthesis.script import scripted_motion
-        from fusion.synthesis.wearer import Wearer
 
         params = RadarParams(rate_hz=1.0 / period_s, miss_share=0.0, radial_velocity_step_m_s=_SPEED_STEP_M_S)
         (mount,) = radar_mounts(params, [self._radar])
-        motion = scripted_motion(DEFAULT_SCRIPT, draw_lengths(self._seed, 1.75), seed=self._seed)
-        radar = VirtualRadar(mount, params, [Wearer(0, motion)], self._seed)
+        radar = VirtualRadar(mount, params, [self._wearer], self._seed)
         first = number = round(self._world_s / period_s)
         count = max(1, round(_AHEAD_S / period_s))
         while True:
