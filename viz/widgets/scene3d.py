@@ -25,6 +25,9 @@ FIXTURE_WIDTH_PX = 1.4
 FIELD_WIDTH_PX = 1.0
 LABEL_GAP_PX = 14
 FIELD_OF_VIEW_DEG = 45.0
+"""From left to right, in a view that is not wider than ``FRAMED_ASPECT``; in a wider one, as much from top to bottom
+as in that one."""
+FRAMED_ASPECT = 1.4
 ELEVATION_DEG = 16.0
 AZIMUTH_DEG = -62.0
 LOOK_AT_HEIGHT_M = 0.95
@@ -107,7 +110,7 @@ class SceneView(QtWidgets.QWidget):
         if self._people_at is not None:
             distance_m = max(LEAST_DISTANCE_M, PEOPLE_DISTANCE_SHARE * distance_m)
         x, y = self._people_at or self._fixtures.floor_centre_m
-        self.view.setCameraParams(fov=FIELD_OF_VIEW_DEG)
+        self._fit_width()
         self.view.setCameraPosition(
             pos=QtGui.QVector3D(x, y, LOOK_AT_HEIGHT_M),
             distance=distance_m,
@@ -116,10 +119,14 @@ class SceneView(QtWidgets.QWidget):
         )
 
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
-        """Keep the legend in its corner."""
+        """Keep the legend in its corner, and people in the picture."""
         super().resizeEvent(event)
         if self.view is not None:
+            self._fit_width()
             self._place_legend()
+
+    def _fit_width(self) -> None:
+        self.view.setCameraParams(fov=field_of_view_deg(self.width() / max(1, self.height())))
 
     def _place_legend(self) -> None:
         self._legend.move(4, self.height() - self._legend.height() - 4)
@@ -234,6 +241,12 @@ def radar_legend(kinds: Collection[str]) -> list[str]:
         tint = colours.hexadecimal(colours.RADAR)
         texts.append(f"<span style='color:{tint}'>●</span> joints by radar: small and bright where sure")
     return texts
+
+
+def field_of_view_deg(aspect: float) -> float:
+    """Field of view from left to right of a view so many times wider than high."""
+    half = math.tan(math.radians(FIELD_OF_VIEW_DEG / 2.0)) * max(1.0, aspect / FRAMED_ASPECT)
+    return 2.0 * math.degrees(math.atan(half))
 
 
 def answer_text(shown: Sequence[Shown]) -> str:

@@ -113,6 +113,28 @@ def test_the_panels_show_the_curves_the_numbers_and_the_source_that_is_wrong(
     assert found["figures"] == "cam2 errs 3.1 times more than it claims  ·  births 1"
 
 
+def test_a_radars_points_tracks_joints_and_field_of_view_are_seen_and_switched(
+    display_environment: dict[str, str], tmp_path: Path
+) -> None:
+    found = run("radar", display_environment, tmp_path / "window.png")
+    assert found["joints"] >= 8
+    assert found["track"] == 3
+    assert found["labels"] == ["track 1 · 0.6 m/s", "track 2 · still 4 s"]
+    assert found["cells"][:1] + found["cells"][3:4] == ["radar1", "40.0"]
+    assert found["cells"][5:] == ["5 (16.7 %)", "resyncs 2"]
+    assert found["lost colour"] == "#ffb547"
+    assert found["button"]
+    assert found["keys"] == ["V", "K", "J", "F"]
+    assert not found["pictures"]  # there is no camera: the room has the place
+    for name in ("points", "tracks", "joints", "fields"):
+        assert found["changed"][f"{name} off"] > 100, found["changed"]
+        assert found["changed"][f"{name} on"] < 30, found["changed"]
+    words = {"points": "m/s", "tracks": "tracks", "joints": "joints by radar"}
+    for name, word in words.items():
+        assert word in found["legend"]
+        assert word not in found["legends"][f"{name} off"]
+
+
 def test_a_guided_calibration_comes_to_the_front_once(display_environment: dict[str, str], tmp_path: Path) -> None:
     environment = {**display_environment, "QT_QPA_PLATFORM": "offscreen"}
     found = run("guide", environment, tmp_path / "window.png")

@@ -291,6 +291,68 @@ def panels(path: str) -> dict[str, object]:
     }
 
 
+class RadarFeed(MadeUpFeed):
+    """A radar alone in the room, two bodies, one of them still, and joints of the first."""
+
+    def _records(self) -> Iterator[tuple[str, object]]:
+        time_s = self.time_s
+        points = replace(lab.radar_points(time_s), frame=round(time_s * 30) + round(time_s * 30) // 5)
+        yield "radar1/points", points
+        yield "radar1/tracks", lab.radar_tracks(time_s, (0.0, 4.0))
+        yield "net/joints", lab.radar_joints(time_s)
+        streams = {"out radar1/points": (30.0, 0.01, 0, 0)}
+        yield "@/health", lab.health("radar1", streams, time_s, counters={"resyncs": 2.0})
+
+
+def radar(path: str) -> dict[str, object]:
+    """What is seen of a radar, with everything on and with each kind switched off."""
+    feed = RadarFeed()
+    window = ViewerWindow("lab", SceneModel(lab.lab(0)), feed, panel="sources")
+    window.resize(*SIZE)
+    window.show()
+    QtTest.QTest.qWaitForWindowExposed(window)
+    for _ in range(24):
+        feed.step()
+    advance(window, feed)
+    window._drawn_s["sources"] = -math.inf
+    window.tick()
+    window._timer.stop()
+    QtCore.QCoreApplication.processEvents()
+    plain = picture_of(window, path)
+    bottom = window.scene.mapTo(window, QtCore.QPoint(0, 0)).y() + window.scene.height()
+    labels = [label.text() for label in window.scene._moving_labels if label.isVisible()]
+    radars = window.sources.radars
+    cells = [radars.item(0, column).text() for column in range(radars.columnCount())]
+    tracks, joints = lab.radar_tracks(feed.time_s, (0.0, 4.0)), lab.radar_joints(feed.time_s)
+    mount = lab.lab(0).radars[0]
+    shoulders = joints.positions_m[0, :9].astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
+    ring = tracks.positions_m[0].astype(np.float64) + tracks.extents_m[0] * [[1, 0, 0], [-1, 0, 0], [0, 1, 0]]
+    ring[:, 2] = 0.0
+    found = {
+        "joints": sum(near(plain, place, colours.RADAR) for place in scene_places(window, shoulders)),
+        "track": sum(near(plain, place, colours.track_colour(1), 3) for place in scene_places(window, ring)),
+        "labels": labels,
+        "cells": cells,
+        "lost colour": radars.item(0, 5).foreground().color().name(),
+        "legend": window.scene._legend.text(),
+        "pictures": window.panels.isVisible(),
+        "button": window.radar_button.isVisible(),
+        "keys": [action.shortcut().toString() for action in window.actions() if not action.shortcut().isEmpty()],
+    }
+    changed, legends = {}, {}
+    for name, action in window.radar_actions.items():
+        for step in ("off", "on"):
+            action.trigger()
+            window.tick()
+            window._timer.stop()
+            QtCore.QCoreApplication.processEvents()
+            now = picture_of(window, path)
+            different = np.abs(now.astype(int) - plain.astype(int)).max(axis=2) > 30
+            changed[f"{name} {step}"] = int(different[:bottom].sum())
+            legends[f"{name} {step}"] = window.scene._legend.text()
+    return {**found, "changed": changed, "legends": legends}
+
+
 def guide(path: str) -> dict[str, object]:
     """The panel of a guided calibration comes with the first guide; its words and the colours of its bars."""
     window, feed = opened(no_gl="not wanted here")
@@ -387,6 +449,6 @@ def references(_path: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     application = open_application()
-    tasks = (content, answers, centre_of_mass, panels, guide, switches, without_gl, references)
+    tasks = (content, answers, centre_of_mass, panels, guide, switches, radar, without_gl, references)
     task = {task.__name__: task for task in tasks}[sys.argv[1]]
     print(json.dumps(task(sys.argv[2])), flush=True)
