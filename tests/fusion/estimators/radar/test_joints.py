@@ -145,4 +145,7 @@ def test_the_state_goes_on_elsewhere() -> None:
 
 def test_a_known_place_is_told_to_the_network() -> None:
     known, followed = (RadarPoser(WEIGHTS, PoserParams(place_known=which)) for which in (True, False))
-    assert np.abs(last(play(known, frames(1, 2))).positions_m - last(play(followed, frames(1, 2))).positions_m).max() > 1e-3
+    assert (
+        np.abs(last(play(known, frames(1, 2))).positions_m - last(play(followed, frames(1, 2))).positions_m).max()
+        > 1e-3
+    )
