@@ -142,7 +142,7 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
         refuse_existing(request.png, request.overwrite)
     model = SceneModel(rig_of(directory), decode_jpeg)
     application = open_application()
-    observer = SessionObserver(directory, name="viewer")
+    observer = SessionObserver(directory, topics=shown_topics(directory), name="viewer")
     try:
         options = ViewOptions(**{name: name in request.switched_on for name in SWITCHES}, answer=request.answer)
         window = ViewerWindow(
@@ -160,6 +160,11 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
         return session.run(application)
     finally:
         observer.close()
+
+
+def shown_topics(directory: Directory) -> tuple[str, ...]:
+    """What a window has use for: radar tensors are megabytes a frame and are not drawn."""
+    return tuple(topic for topic in directory.topics if topic.rpartition("/")[2] != "tensor")
 
 
 def _arrival(envelope: Envelope) -> Arrival:

@@ -151,10 +151,11 @@ def _window(directory: Directory, args: argparse.Namespace) -> int:
 def _report(directory: Directory, args: argparse.Namespace) -> int:
     """Take the session's records and say how it is doing, until it ends, the time is over or Ctrl-C."""
     from nodes.attached import SILENT_AFTER_S, SessionObserver, rig_of
+    from nodes.viewer import shown_topics
     from viz.models.scene import SceneModel
 
     stop, started_s = _interrupted(), time.monotonic()
-    model, observer = SceneModel(rig_of(directory)), SessionObserver(directory)
+    model, observer = SceneModel(rig_of(directory)), SessionObserver(directory, shown_topics(directory))
     report_s = started_s + REPORT_EVERY_S
     data_since_s: float | None = None
     try:
