@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nodes.devices.ti.scenes import Scene
 
 DRIVER = "ti-sdk3"
-DEFAULT_CFG = "radar/iwr6843.cfg"
+WALK_CFG, MARS_CFG = "radar/iwr6843.cfg", "radar/xwr1843_mars.cfg"
 _OF_BODIES = ("count", "rate", "udp", "mux", "magnetometer", "ascii", "asleep")
 """Words for worn sensors only."""
 
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        _announce(radar, as_json=getattr(args, "json", False))
+        cfg = args.cfg or (WALK_CFG if args.mars is None else MARS_CFG)
+        _announce(radar, cfg, as_json=getattr(args, "json", False))
         gc.freeze()  # Looking through all modules for garbage would hold the sensor up for a tenth of a second.
         radar.run(stopped.is_set, wake=waking, seconds=args.seconds)
         say(f"{radar.sent} frames, {radar.skipped} for which the line was not free, {radar.overflows} pieces untaken")
@@ -89,14 +90,9 @@ def _scene(args: argparse.Namespace) -> Scene:
     return Walk(args.seed)
 
 
-def graph_line(cli_port: str, data_port: str) -> str:
-    """The node of a graph that hears this sensor."""
-    return f"radar: {{type: radar, driver: {DRIVER}, cli_port: {cli_port}, data_port: {data_port}, cfg: {DEFAULT_CFG}}}"
-
-
-def _announce(radar: FakeRadar, *, as_json: bool) -> None:
+def _announce(radar: FakeRadar, cfg: str, *, as_json: bool) -> None:
     cli_port, data_port = radar.cli_port.shown, radar.data_port.shown
-    line = graph_line(cli_port, data_port)
+    line = f"radar: {{type: radar, driver: {DRIVER}, cli_port: {cli_port}, data_port: {data_port}, cfg: {cfg}}}"
     if as_json:
         values: dict[str, Any] = {"driver": DRIVER, "cli_port": cli_port, "data_port": data_port, "graph_line": line}
         print_json(values)

@@ -23,7 +23,7 @@ from nodes.devices.ti.scenes import Recording
 from nodes.devices.ti.virtual import Detections, Quirks
 from nodes.errors import RequestError
 from nodes.graph.loader import GraphError, load_graph, parse_graph
-from nodes.node import Envelope, SessionInfo
+from nodes.node import Clock, Envelope, SessionInfo
 
 pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
 
@@ -53,7 +53,7 @@ class Context:
         self.session = SessionInfo(
             name="test", profile=profile, graph_text="", time=time_mode, headless=True,  # type: ignore[arg-type]
         )  # fmt: skip
-        self.clock = SteadyClock()
+        self.clock: Clock = SteadyClock()
         self.log = logging.getLogger("test.radar")
         self.counters: dict[str, float] = {}
         self.inputs: tuple[str, ...] = ()

@@ -83,9 +83,8 @@ class Console:
 
     def step(self, now_ns: int, heard: bytes = b"") -> bytes:
         """Take what the sensor said; returns what to send now."""
-        if self.ended:
-            return b""
-        self._hear(heard, now_ns)
+        if not self.ended:
+            self._hear(heard, now_ns)
         if self.ended:
             return b""
         if self._sent_ns is not None:

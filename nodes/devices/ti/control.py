@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Callable
 
 from nodes.devices.ports import NS_PER_S, Port
@@ -14,6 +16,7 @@ SETTLE_NS = 300_000_000
 """From the banner of a sensor that has just got power to the first command."""
 STOP_NS = 400_000_000
 """The answer to the last ``sensorStop`` is awaited so long at most."""
+LOOK_S = 0.02
 _HEARD_BYTES = 1024
 STOP = Command(0, "sensorStop", ())
 FLUSH = Command(0, "flushCfg", ())
@@ -108,10 +111,10 @@ class Control:
         self.port.close()
 
     def _pause(self) -> None:
-        import select
-
         if self.port.descriptor is not None:
-            select.select([self.port.descriptor], [], [], 0.02)
+            select.select([self.port.descriptor], [], [], LOOK_S)
+        else:
+            time.sleep(LOOK_S)  # The pace of looking, where the system cannot wait for bytes.
 
     def _configure(self) -> None:
         self._waking, self._talk = False, Console(self._commands)

@@ -136,7 +136,7 @@ def load_mars(path: Path, *, start_s: float = 0.0, seconds: float | None = None)
     return Recording(frames, MARS_PERIOD_S, chosen)
 
 
-def _mars_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _mars_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     try:
         with np.load(path) as archive:
             missing = [key for key in MARS_KEYS if key not in archive]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,8 +139,12 @@ class RadarSystem:
                 wait_s = min(wait_s, LOOK_S)
         if mid_frame or None in waited:
             wait_s = min(wait_s, LOOK_S)
+        numbers = [number for number in waited if number is not None]
+        if not numbers:
+            time.sleep(wait_s)  # The pace of looking, where the system cannot wait for bytes or there is no port.
+            return
         try:
-            select.select([number for number in waited if number is not None], [], [], wait_s)
+            select.select(numbers, [], [], wait_s)
         except (OSError, ValueError):
             return  # One was closed meanwhile; reading says which.
 

@@ -50,7 +50,7 @@ def test_answers() -> None:
     assert ask(sensor, "sensorStop") == f"sensorStop\nIgnored: Sensor is already stopped\nDone\n{PROMPT}"
     assert "not recognized as a CLI command" in ask(sensor, "sensorStrat")
     assert "Error: Full configuration must be provided" in ask(sensor, "sensorStart")
-    assert not sensor.started
+    assert [sensor.started, sensor.starts] == [False, 0]
     assert ask(sensor, "profileCfg 0 60") == (
         f"profileCfg 0 60\nError: Invalid usage of the CLI command\nError -1\n{PROMPT}"
     )
@@ -141,7 +141,8 @@ def playing(radar: FakeRadar, **keys: object) -> Iterator[FakeRadar]:
 def frames_from(radar: FakeRadar, count: int) -> list[tuple[float, TiFrame]]:
     """Frames and when each was complete."""
     descriptor = os.open(radar.data_port.name, os.O_RDWR | os.O_NOCTTY)
-    decoder, frames = TiDecoder(), []
+    decoder = TiDecoder()
+    frames: list[tuple[float, TiFrame]] = []
     end_s = time.monotonic() + PATIENCE_S
     try:
         while len(frames) < count:
