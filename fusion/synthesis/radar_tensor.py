@@ -67,6 +67,13 @@ class ChirpParams:
     array_step_m: float = 0.5 * SPEED_OF_LIGHT_M_S / 76.8e9
     azimuth_bins: int = 128
     elevation_bins: int = 32
+    parts: int = 4
+    """The frame's loops are taken in so many parts within which nobody moves over range bins: all that the closed
+    form leaves out."""
+
+    def __post_init__(self) -> None:
+        if self.parts < 1 or self.loops % self.parts:
+            raise ValueError(f"parts: {self.parts}, expected a divisor of the {self.loops} loops")
 
     @property
     def centre_hz(self) -> float:
@@ -104,6 +111,7 @@ SMALL_CHIRP = ChirpParams(
     receivers=(0, 1, 2, 3),
     azimuth_bins=32,
     elevation_bins=16,
+    parts=1,
 )
 """A radar of a twentieth of the data: 18 cm, 7 degrees, for processors, tests and demonstrations."""
 
@@ -212,22 +220,42 @@ def range_places(scatterers: Scatterers, chirp: ChirpParams) -> Float64:
     return (distance + drift) / chirp.range_bin_m
 
 
-def range_responses(scatterers: Scatterers, chirp: ChirpParams) -> Complex128:
-    """Answer of every range bin to each scatterer [S, R], with the phase of its distance."""
+def range_responses(scatterers: Scatterers, chirp: ChirpParams, moved_m: Float64) -> Complex128:
+    """Answer of every range bin to each scatterer [S, R], with the phase of its distance.
+
+    Args:
+        scatterers: what reflects.
+        chirp: the radar.
+        moved_m: [S] how much farther each is than in the middle of the frame; only bins see it, not the phase, which
+            ``doppler_responses`` has.
+    """
     distance = np.linalg.norm(scatterers.positions_m, axis=1)
-    offset = np.arange(chirp.samples) - range_places(scatterers, chirp)[:, None]
-    first_hz = chirp.start_hz + chirp.slope_hz_s * chirp.adc_start_s
-    carrier = np.exp(4j * np.pi * first_hz * distance / SPEED_OF_LIGHT_M_S)
-    return hann(offset, chirp.samples) * (carrier * scatterers.amplitudes)[:, None]
+    offset = np.arange(chirp.samples) - (range_places(scatterers, chirp) + moved_m / chirp.range_bin_m)[:, None]
+    carrier = np.exp(4j * np.pi * _first_hz(chirp) * distance / SPEED_OF_LIGHT_M_S)
+    # The carrier of the Doppler phase is that of the middle sample; the bins' own phase counts from the first one.
+    counted_twice = np.exp(-4j * np.pi * (chirp.centre_hz - _first_hz(chirp)) * moved_m / SPEED_OF_LIGHT_M_S)
+    return hann(offset, chirp.samples) * (carrier * counted_twice * scatterers.amplitudes)[:, None]
 
 
-def doppler_responses(scatterers: Scatterers, chirp: ChirpParams) -> Complex128:
-    """Answer of every Doppler bin to each scatterer [S, D]; the middle bin is standing still."""
-    loops = chirp.loops
+def _first_hz(chirp: ChirpParams) -> float:
+    """Carrier at the first sample."""
+    return chirp.start_hz + chirp.slope_hz_s * chirp.adc_start_s
+
+
+def doppler_responses(scatterers: Scatterers, chirp: ChirpParams, part: int) -> Complex128:
+    """What one part of the loops adds to every Doppler bin, of each scatterer [S, D]; the middle bin is still."""
+    loops, count = chirp.loops, chirp.loops // chirp.parts
     place = scatterers.radial_velocities_m_s / chirp.speed_bin_m_s
-    answer = dirichlet(np.arange(loops) - loops // 2 - place[:, None], loops)
+    offset = np.arange(loops) - loops // 2 - place[:, None]
+    answer = dirichlet(offset * count / loops, count) * np.exp(-2j * np.pi * offset * part * count / loops)
     # Positions are those in the middle of the frame, phases count from its first chirp.
     return answer * np.exp(-1j * np.pi * place * (loops - 1.0 / len(chirp.transmitters)) / loops)[:, None]
+
+
+def moved_until(scatterers: Scatterers, chirp: ChirpParams, part: int) -> Float64:
+    """How much farther each scatterer [S] is in the middle of a part than in the middle of the frame."""
+    middle = (part + 0.5) / chirp.parts - 0.5
+    return scatterers.radial_velocities_m_s * middle * chirp.loops * chirp.loop_s
 
 
 def antenna_phases(scatterers: Scatterers, chirp: ChirpParams, array: VirtualArray) -> Complex128:
@@ -241,11 +269,13 @@ def antenna_phases(scatterers: Scatterers, chirp: ChirpParams, array: VirtualArr
 
 def antenna_spectra(scatterers: Scatterers, chirp: ChirpParams, array: VirtualArray) -> Complex64:
     """Range-Doppler spectrum of every antenna [R, D, M]."""
-    ranges = range_responses(scatterers, chirp).astype(np.complex64)
-    doppler = doppler_responses(scatterers, chirp).astype(np.complex64)
     antennas = antenna_phases(scatterers, chirp, array).astype(np.complex64)
-    others = (doppler[:, :, None] * antennas[:, None, :]).reshape(len(ranges), -1)
-    return (ranges.T @ others).reshape(chirp.samples, chirp.loops, len(array.across))
+    total = np.zeros((chirp.samples, chirp.loops * len(array.across)), dtype=np.complex64)
+    for part in range(chirp.parts):
+        ranges = range_responses(scatterers, chirp, moved_until(scatterers, chirp, part)).astype(np.complex64)
+        doppler = doppler_responses(scatterers, chirp, part).astype(np.complex64)
+        total += ranges.T @ (doppler[:, :, None] * antennas[:, None, :]).reshape(len(ranges), -1)
+    return total.reshape(chirp.samples, chirp.loops, len(array.across))
 
 
 def azimuth_spectra(spectra: Complex64, chirp: ChirpParams, array: VirtualArray) -> Complex64:
