@@ -18,7 +18,7 @@ class GateParams:
 
     distance: float = 4.0
     """Mahalanobis distance of a point in range, azimuth, elevation and radial velocity."""
-    reach_m: float = 0.65
+    reach_m: float = 0.6
     """No farther from the track's middle than this, seen from above."""
 
 

@@ -39,9 +39,9 @@ class NoiseParams:
     group_elevation_rad: float = math.radians(1.0)
     group_s: float = 0.4
     """for so long: frames that follow each other within this time share these errors."""
-    limb_m: float = 0.25
+    limb_m: float = 0.20
     """Of somebody who stands only the limbs that move reflect: the middle of those is off by this, every way,"""
-    limb_s: float = 2.0
+    limb_s: float = 1.0
     """for so long."""
     standing_m_s: float = 0.3
     """At this speed the variance is half that of somebody who stands."""
@@ -95,7 +95,7 @@ def group_covariance(spread_covariance: Float64, group: Group, elapsed_s: float,
         params: noise.
     """
     lasting = np.array([params.group_m, params.group_m, params.group_vertical_m]) ** 2
-    standing = 1.0 / (1.0 + (group.speed_m_s / params.standing_m_s) ** 2)
+    standing = 1.0 / (1.0 + (group.speed_m_s / params.standing_m_s) ** 4)
     elapsed_s = max(elapsed_s, 1e-3)
     lasting *= max(params.group_s / elapsed_s, 1.0)
     lasting += standing * params.limb_m**2 * max(params.limb_s / elapsed_s, 1.0)

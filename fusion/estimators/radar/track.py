@@ -44,15 +44,15 @@ class LifeParams:
     """Who was slower than this when last seen is standing still and kept"""
     still_s: float = 30.0
     """for so long, provided that it was well seen before (with points as for a birth):"""
-    credit: float = 5.0
+    credit: float = 12.0
     """it may be unseen for so many times as long as it was well seen, no more; an echo that flickers is not."""
     lost_s: float = 1.0
     """who vanished at speed, or is out of every radar's view, only for so long."""
     young_s: float = 0.5
     """An unconfirmed track unseen for so long is dropped."""
-    twin_m: float = 0.3
+    twin_m: float = 0.4
     """Two tracks nearer to each other than this"""
-    twin_s: float = 1.5
+    twin_s: float = 0.8
     """for so long are one body: the younger is dropped."""
     hold_s: float = 1.0
     """A hint that somebody is there keeps a track for so long."""

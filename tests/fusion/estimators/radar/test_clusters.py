@@ -33,7 +33,7 @@ def test_head_and_feet_are_one_body() -> None:
 
 def test_what_is_apart_nearby_may_be_one_far_away() -> None:
     near = np.array([[-0.3, 1.0, 0.0], [0.3, 1.0, 0.0]])
-    far = near + [0.0, 5.0, 0.0]
+    far = near + np.array([0.0, 5.0, 0.0])
     assert not neighbours(near, np.zeros(2), PARAMS)[0, 1]
     assert neighbours(far, np.zeros(2), PARAMS)[0, 1]
 
