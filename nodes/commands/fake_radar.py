@@ -74,10 +74,11 @@ def _radar(args: argparse.Namespace) -> FakeRadar:
         raise RequestError(f"{listed(strange)}: for worn sensors, not for {DRIVER}")
     if not hasattr(os, "openpty"):
         raise RequestError("this system has no pseudo-terminals, which a virtual radar needs")
+    faults = parse_faults(args.faults)
     running = None
     if args.cfg is not None:
         running = "\n".join((*load_config(Path(args.cfg), args.cfg).lines, "sensorStart"))
-    return FakeRadar(_scene(args), link=args.link, seed=args.seed, faults=parse_faults(args.faults), running=running)
+    return FakeRadar(_scene(args), link=args.link, seed=args.seed, faults=faults, running=running)
 
 
 def _scene(args: argparse.Namespace) -> Scene:

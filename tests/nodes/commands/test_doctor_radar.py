@@ -33,7 +33,7 @@ pytest.importorskip("serial", reason="pyserial is not installed (pip install 'ki
 REPOSITORY = Path(__file__).resolve().parents[3]
 CFG = REPOSITORY / "graphs" / "radar" / "iwr6843.cfg"
 PROFILE_LINE = next(k for k, line in enumerate(CFG.read_text().splitlines(), 1) if line.startswith("profileCfg"))
-LISTEN_S = "0.8"
+LISTEN_S = "0.6"
 PATIENCE_S = 60.0
 
 
@@ -120,7 +120,7 @@ def test_a_sensor_that_works(capsys: pytest.CaptureFixture[str]) -> None:
         (
             {"quirks": Quirks(sends="nothing")},
             "data",
-            "no byte in 0.8 s, though the sensor says",
+            "no byte in 0.6 s, though the sensor says",
             "Auxiliary Data Port",
         ),
         ({"quirks": Quirks(sends="noise")}, "data", "no magic word", "data_baud"),
