@@ -19,7 +19,7 @@ from nodes import radar
 from nodes.devices.fake import Faults
 from nodes.devices.ti import control, system
 from nodes.devices.ti.fake import FakeRadar
-from nodes.devices.ti.scenes import Recording
+from nodes.devices.ti.scenes import Recording, load_mars
 from nodes.devices.ti.virtual import Detections, Quirks
 from nodes.errors import RequestError
 from nodes.graph.loader import GraphError, load_graph, parse_graph
@@ -162,6 +162,19 @@ def test_a_sensor_is_set_up_heard_and_stopped(caplog: pytest.LogCaptureFixture) 
     wrong = ("silent", "refused", "lost", "corrupt", "restarts", "doubled", "skipped_bytes")
     assert {name: context.counters[name] for name in wrong} == dict.fromkeys(wrong, 0)
     assert "resolution 8.42 cm" in caplog.text
+
+
+def test_recorded_points_come_out_of_the_node_as_they_were(data_pack: Path) -> None:
+    played = load_mars(data_pack / "mars" / "subject2.npz", start_s=30.0, seconds=4.0)
+    truth = {1 + round(frame.time_s / 0.1): frame for frame in played.frames(0.1)}
+    cfg = str(CFG.with_name("xwr1843_mars.cfg"))
+    with playing(scene=played) as sensor, node(Context(), sensor, cfg=cfg) as context:
+        context.wait_for(lambda: len(context.records) >= 15, "frames")
+    for record in context.records:
+        frame = truth[record.frame]
+        assert np.array_equal(record.positions_m, frame.positions_m)
+        assert np.array_equal(record.radial_velocities_m_s, frame.radial_velocities_m_s)
+        assert np.allclose(record.snrs_db, frame.snrs_db, atol=0.051)
 
 
 def test_lines_go_to_the_sensor_as_they_stand_in_the_file() -> None:
