@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nodes.commands import calibrate_imu
+from nodes.commands import calibrate_imu, calibrate_radar
 
 METRES_PER_UNIT = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
@@ -26,6 +26,7 @@ def add_parser(subparsers: Any) -> None:
     take.add_argument("--json", action="store_true", help="print one JSON object")
     take.set_defaults(calibrate=_import)
     calibrate_imu.add_parser(actions)
+    calibrate_radar.add_parser(actions)
     parser.set_defaults(run=run)
 
 
