@@ -44,7 +44,7 @@ class NetworkParams:
             raise ValueError(f"merged, head: {self.merged}, {self.head} channels, expected at least 1")
 
 
-SMALL = NetworkParams(doppler=16, stages=((16, 16), (16, 16, 32), (16, 16, 32, 32)), merged=48, head=24)
+SMALL = NetworkParams(doppler=16, stages=((16, 16), (16, 16, 32), (16, 16, 32, 32)), merged=32, head=16)
 """The same code with fewer channels, for processors, tests and demonstrations."""
 
 
