@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "KINEFUSE_DATA"
 SUBJECTS = (1, 2, 3, 4)
-_LIMITS = {"members": (1, 16), "steps": (1, 1_000_000), "seed": (0, 2**31), "threads": (1, 256)}
+_LIMITS = {
+    "members": (1, 16),
+    "steps": (1, 1_000_000),
+    "judge_steps": (1, 1_000_000),
+    "seed": (0, 2**31),
+    "threads": (1, 256),
+}
 
 
 def add_kind(kinds: Any) -> None:
@@ -36,6 +42,7 @@ def add_kind(kinds: Any) -> None:
     )  # fmt: skip
     parser.add_argument("--members", type=int, help="networks that answer together")
     parser.add_argument("--steps", type=int, help="updates of each")
+    parser.add_argument("--judge-steps", type=int, help="of those that leave one more subject out, to scale deviations")
     parser.add_argument("--seed", type=int, help="same seed, same start and same windows")
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint and the members in OUT")
@@ -101,16 +108,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
         RequestError: a value is out of range, or nobody is left; says what is allowed.
     """
     from training.radar.train import Settings
+    from training.radar.windows import SEEN, Variation
 
     chosen = {name: getattr(args, name) for name in _LIMITS if getattr(args, name) is not None}
     for name, value in chosen.items():
         low, high = _LIMITS[name]
         if not low <= value <= high:
-            raise RequestError(f"--{name}: {value}, allowed {low} to {high}")
+            raise RequestError(f"--{name.replace('_', '-')}: {value}, allowed {low} to {high}")
     left_out = tuple(sorted(set(args.leave_out)))
     if len(left_out) == len(SUBJECTS):
         raise RequestError("--leave-out: all subjects are left out; leave at least one to learn from")
-    return Settings(split=args.split, leave_out=left_out, **chosen)
+    variation = SEEN if args.split == "official" else Variation()
+    return Settings(split=args.split, leave_out=left_out, variation=variation, **chosen)
 
 
 def _tell(figures: dict[str, Any]) -> None:

@@ -54,13 +54,17 @@ class PointNetwork(nn.Module):
 
     def pool(self, points: Tensor, present: Tensor) -> Tensor:
         """Features of each cloud [B, T, 2 pooled + 64] in whatever order; zeros where there are no points."""
-        first = torch.relu(self.point1(points))
+        some = present.any(dim=-1, keepdim=True)
+        # Where no point is, one that is there stands again: the maximum is the same, and nothing large is masked.
+        filler = points.gather(2, present.byte().argmax(dim=-1)[..., None, None].expand(-1, -1, 1, points.shape[-1]))
+        first = torch.relu(self.point1(torch.where(present[..., None], points, filler)))
         second = torch.relu(self.point2(first))
-        counts = present[..., None]
-        second = torch.where(counts, second, torch.zeros_like(second))
-        mean = second.sum(dim=-2) / counts.sum(dim=-2).clamp(min=1)
-        shares = self.attention(first).masked_fill(~counts, -1e4).softmax(dim=-2)
-        shares = torch.where(counts, shares, torch.zeros_like(shares))
-        values = self.value(first).unflatten(-1, (HEADS, HEAD_SIZE))
-        looked = (shares[..., None] * values).sum(dim=-3).flatten(-2)
-        return torch.cat([mean, second.amax(dim=-2), looked], dim=-1)
+        absent = ~present[..., None]
+        shares = self.attention(first).masked_fill(absent, -1e4).softmax(dim=-2).masked_fill(absent, 0.0)
+        even = present.to(second.dtype) / present.sum(dim=-1, keepdim=True).clamp(min=1)
+        mean = torch.matmul(even[..., None, :].to(second.dtype), second).squeeze(-2)
+        # Shares of values are values of shares.
+        looked = torch.matmul(shares.transpose(-1, -2).to(first.dtype), first)
+        by_head = self.value.weight.unflatten(0, (HEADS, HEAD_SIZE))
+        told = torch.einsum("bthi,hoi->btho", looked, by_head.to(looked.dtype)).flatten(-2) + self.value.bias * some
+        return torch.cat([mean, second.amax(dim=-2) * some, told], dim=-1)

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from fusion.body.catalog import landmark_set
 from fusion.estimators.radar.features import FRAME_PERIOD_S, MOST_POINTS
 from fusion.records import Array, Bool, Float32, Int64
 
@@ -29,6 +30,7 @@ LONGEST_GAP = 20
 """Frames lost in a row, after which a new clip begins."""
 PARTS = ("train", "validate", "test")
 Part = Literal["train", "validate", "test"]
+_HEAD = landmark_set("kinect_19").landmark_names.index("head_centre")
 _FAR_M = 1.5
 _FOLLOW_S = 1.0
 _NEAR_M = 1.2
@@ -55,6 +57,8 @@ class Clip:
     """[T, 2] that follow the points, right and away."""
     joints_m: Float32
     """[T, 19, 3] right, away, above the floor."""
+    head_m: float
+    """Height of the middle of the subject's head, as it usually is."""
 
     def __len__(self) -> int:
         return len(self.gaps)
@@ -85,6 +89,7 @@ def _read(path: Path, subject: int) -> list[Clip]:
         points, offsets, frames, movement, split, labels = (file[key] for key in keys)
     steps = np.diff(frames.astype(np.int64))
     cut = (np.diff(movement.astype(int)) != 0) | (np.diff(split.astype(int)) != 0) | (steps > LONGEST_GAP) | (steps < 1)
+    head_m = float(np.nanmedian(labels[:, _HEAD, 2])) + SENSOR_HEIGHT_M
     edges = [0, *(np.flatnonzero(cut) + 1).tolist(), len(frames)]
     clips = []
     for first, last in pairwise(edges):
@@ -92,12 +97,14 @@ def _read(path: Path, subject: int) -> list[Clip]:
             cloud = points[offsets[first] : offsets[last]], offsets[first : last + 1] - offsets[first]
             gaps = np.concatenate([[1], steps[first : last - 1]])
             clips.append(
-                _clip(subject, int(movement[first]), PARTS[int(split[first])], *cloud, gaps, labels[first:last])
+                _clip(subject, int(movement[first]), PARTS[int(split[first])], *cloud, gaps, labels[first:last], head_m)
             )
     return clips
 
 
-def _clip(subject: int, movement: int, part: Part, points: Array, offsets: Array, gaps: Array, labels: Array) -> Clip:
+def _clip(
+    subject: int, movement: int, part: Part, points: Array, offsets: Array, gaps: Array, labels: Array, head_m: float
+) -> Clip:
     """A clip from points [P, 5] in the sensor's frame and joints [T, 19, 3]."""
     count = len(labels)
     positions, speeds, present = (
@@ -113,7 +120,7 @@ def _clip(subject: int, movement: int, part: Part, points: Array, offsets: Array
     clouds = [points[offsets[t] : offsets[t + 1], :2] for t in range(count)]
     return Clip(
         subject, movement, part, positions, speeds, present, gaps.astype(np.int64), follow(clouds),
-        (labels + up).astype(np.float32),
+        (labels + up).astype(np.float32), head_m,
     )  # fmt: skip
 
 

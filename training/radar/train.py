@@ -50,10 +50,12 @@ class Settings:
     dropout: float = 0.2
     steps: int = 600
     """Of each member."""
+    judge_steps: int = 300
+    """Of each network that leaves one more subject out, to scale deviations by how wrong it is there."""
     lanes: int = 32
     frames: int = 64
     """Of a window, through which gradients flow."""
-    points: int = 44
+    points: int = 36
     """Drawn of a frame."""
     rate: float = 2e-3
     """Of Adam after ``warm_steps``; falls to zero along a cosine."""
@@ -84,25 +86,26 @@ class Member:
 
     split: Split
     subjects: tuple[int, ...]
+    steps: int
     seed: int
 
     @property
     def name(self) -> str:
         """Of its file."""
-        return f"{self.split}-{''.join(str(subject) for subject in self.subjects)}-seed{self.seed}"
+        return f"{self.split}-{''.join(str(subject) for subject in self.subjects)}-steps{self.steps}-seed{self.seed}"
 
 
 def plan(settings: Settings) -> tuple[list[Member], dict[int, Member]]:
     """The members that answer, and by subject those that had not seen it and tell how wrong they are on it."""
 
-    def member(subjects: tuple[int, ...], k: int) -> Member:
-        return Member(split=settings.split, subjects=subjects, seed=1000 * settings.seed + k)
+    def member(subjects: tuple[int, ...], steps: int, k: int) -> Member:
+        return Member(split=settings.split, subjects=subjects, steps=steps, seed=1000 * settings.seed + k)
 
-    answering = [member(settings.subjects, k) for k in range(settings.members)]
+    answering = [member(settings.subjects, settings.steps, k) for k in range(settings.members)]
     if settings.split == "official" or len(settings.subjects) < 2:
         return answering, {}
     return answering, {
-        subject: member(tuple(other for other in settings.subjects if other != subject), 0)
+        subject: member(tuple(other for other in settings.subjects if other != subject), settings.judge_steps, 0)
         for subject in settings.subjects
     }
 
@@ -142,11 +145,11 @@ def train(settings: Settings, data: Path, out: Path, progress: Progress, *, resu
     answering, judging = plan(settings)
     every = list(dict.fromkeys([*answering, *judging.values()]))
     missing = [member for member in every if not _file(out, member).is_file()]
-    total = settings.steps * len(missing)
-    for k, member in enumerate(missing):
-        done = k * settings.steps
+    total, done = sum(member.steps for member in missing), 0
+    for member in missing:
         run = MemberRun(settings, member, learned_clips(clips, member), out)
         run.go(lambda step, figures, done=done: progress(done + step, total, figures), resume=resume)  # type: ignore[misc]
+        done += member.steps
     made = weights_of([_kept(settings, out, member) for member in answering])
     return with_scale(made, _scale(settings, clips, out, made, judging))
 
@@ -193,7 +196,7 @@ class MemberRun:
         """Train to the end and keep the member; the checkpoint is gone then."""
         s = self.settings
         first = self._resume() if resume else 0
-        for step in range(first, s.steps):
+        for step in range(first, self.member.steps):
             window = draw(
                 self.clips, self.random, self.offset, s.variation, lanes=s.lanes, frames=s.frames, points=s.points
             )
@@ -212,7 +215,7 @@ class MemberRun:
         """One update by one window."""
         self.network.train()
         for group in self.optimiser.param_groups:
-            group["lr"] = rate_at(step, self.settings)
+            group["lr"] = rate_at(step, self.member.steps, self.settings)
         points, present, frames, joints, valid = (
             torch.from_numpy(np.ascontiguousarray(getattr(window, name))) for name in Window.__dataclass_fields__
         )
@@ -271,16 +274,26 @@ def losses_of(outputs: Outputs, truth: Tensor, valid: Tensor) -> dict[str, Tenso
     return {"error_m": (errors * counted).sum() / count, "spread": (density * counted).sum() / count}
 
 
-def rate_at(step: int, settings: Settings) -> float:
-    """Learning rate: a linear start, then a cosine down to zero."""
+def rate_at(step: int, steps: int, settings: Settings) -> float:
+    """Learning rate: a linear start, then a cosine down to zero after ``steps``."""
     warm = min(1.0, (step + 1) / max(settings.warm_steps, 1))
-    return settings.rate * warm * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
+    return settings.rate * warm * 0.5 * (1.0 + math.cos(math.pi * step / steps))
 
 
 def comparable(settings: Settings) -> dict[str, Any]:
     """Settings that make a member what it is."""
     values = asdict(settings)
-    for name in ("split", "leave_out", "members", "seed", "threads", "half", "checkpoint_every"):
+    for name in (
+        "split",
+        "leave_out",
+        "members",
+        "steps",
+        "judge_steps",
+        "seed",
+        "threads",
+        "half",
+        "checkpoint_every",
+    ):
         del values[name]
     return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 

@@ -22,6 +22,7 @@ _NAMES = landmark_set(JOINT_SET).landmark_names
 _OPPOSITE = {"left": "right", "right": "left"}
 MIRRORED = np.array([_NAMES.index("_".join(_OPPOSITE.get(word, word) for word in name.split("_"))) for name in _NAMES])
 """Which joint stands where each stood, in a mirror."""
+_EXTREME = 2.2
 _SPINE = [_NAMES.index(name) for name in ("mid_hip", "mid_spine", "neck_base")]
 
 
@@ -31,8 +32,16 @@ class Variation:
 
     mirrored: float = 0.5
     """Share of windows."""
-    size: float = 0.06
-    """Heights and widths are scaled by up to so much more or less, each by itself."""
+    head_m: float = 1.58
+    """Mean height of the middle of the head that joints are scaled to: of adults, 0.12 m below their stature."""
+    head_spread_m: float = 0.09
+    """Standard deviation of it among adults; 0: everybody keeps their own size."""
+    points_follow: float = 0.7
+    """Share of that scaling which points take part in: the beam of the sensor is as high for all."""
+    level_m: float = 0.03
+    """Standard deviation of a window's points up or down altogether."""
+    width: float = 0.1
+    """Widths are scaled by up to so much more or less."""
     turn_rad: float = 0.14
     """About the radar, at most; only where the anchor follows."""
     followed: float = 0.3
@@ -47,6 +56,10 @@ class Variation:
     """Standard deviation put on points."""
     lost: float = 0.1
     """Half of the windows lose up to so many of their frames' points altogether."""
+
+
+SEEN = Variation(head_spread_m=0.0, level_m=0.0, width=0.04)
+"""For people who are learned from: who it is may be recognised, so nobody becomes another's size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,9 +164,12 @@ def _varied(
     joints = clip.joints_m[at].copy()
     anchors = clip.anchors_m[at].copy() if followed else np.tile(np.float32(STANDING_PLACE_M), (len(joints), 1))
     middle = anchors.mean(axis=0)
-    tall, wide = (np.float32(1.0 + random.uniform(-v.size, v.size)) for _ in range(2))
+    tall = np.float32(_head_height(random, v) / clip.head_m) if v.head_spread_m else np.float32(1.0)
+    joints[..., 2] *= tall
+    positions[..., 2] *= 1.0 + v.points_follow * (tall - 1.0)
+    positions[..., 2] += np.float32(random.normal(0.0, v.level_m))
+    wide = np.float32(1.0 + random.uniform(-v.width, v.width))
     for array in (positions, joints):
-        array[..., 2] *= tall
         array[..., :2] = (array[..., :2] - middle) * wide + middle
     anchors = (anchors - middle) * wide + middle
     speeds = speeds * wide
@@ -169,6 +185,11 @@ def _varied(
     anchors = anchors + random.normal(0.0, v.followed_anchor_m if followed else v.anchor_m, 2)
     joints[..., :2] += offset
     return positions, speeds, present, joints, anchors
+
+
+def _head_height(random: np.random.Generator, v: Variation) -> float:
+    """Of an adult, none of the tallest or smallest."""
+    return v.head_m + v.head_spread_m * float(np.clip(random.normal(), -_EXTREME, _EXTREME))
 
 
 def _thinned(there: Bool, random: np.random.Generator, points: int, v: Variation) -> tuple[Array, Bool]:

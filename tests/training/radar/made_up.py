@@ -9,6 +9,8 @@ import numpy as np
 MOVEMENTS = (1, 2)
 FRAMES = 50
 BODY_M = np.stack([np.linspace(-0.3, 0.3, 19), np.full(19, 1.95), np.linspace(-0.9, 0.6, 19)], axis=1)
+BODY_M[[3, 18], 2] = BODY_M[[18, 3], 2]  # the head is on top
+BODY_M[[0, 1, 3, 18], 0] = 0.0  # and the spine in the middle
 
 
 def write_recordings(data: Path, frames: int = FRAMES) -> None:

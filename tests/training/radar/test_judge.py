@@ -23,9 +23,7 @@ def clips(tmp_path: Path) -> list[Clip]:
 def answers(clips: list[Clip], error_m: float, sigma_m: float) -> list[Answer]:
     random = np.random.default_rng(1)
     return [
-        Answer(
-            clip.joints_m + random.normal(0.0, error_m, clip.joints_m.shape), np.full(clip.joints_m.shape, sigma_m)
-        )
+        Answer(clip.joints_m + random.normal(0.0, error_m, clip.joints_m.shape), np.full(clip.joints_m.shape, sigma_m))
         for clip in clips
     ]
 

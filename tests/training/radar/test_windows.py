@@ -15,7 +15,8 @@ from training.radar.recordings import STANDING_PLACE_M, Clip, read_clips
 from training.radar.windows import MIRRORED, Variation, Window, draw, mean_pose_m, truth_offset_m, whole
 
 NOTHING = Variation(
-    mirrored=0.0, size=0.0, turn_rad=0.0, followed=0.0, anchor_m=0.0, followed_anchor_m=0.0, kept=1.0, point_m=0.0, lost=0.0
+    mirrored=0.0, head_spread_m=0.0, level_m=0.0, width=0.0, turn_rad=0.0, followed=0.0, anchor_m=0.0,
+    followed_anchor_m=0.0, kept=1.0, point_m=0.0, lost=0.0,
 )  # fmt: skip
 NAMES = landmark_set("kinect_19").landmark_names
 
@@ -58,7 +59,9 @@ def test_joints_keep_their_names_in_a_mirror() -> None:
 def test_a_mirrored_window_is_mirrored_about_the_radar(clips: list[Clip]) -> None:
     """Points change their side about the radar's axis, joints about where they stand from it."""
     plain, mirrored = (drawn(clips, replace(NOTHING, mirrored=share)) for share in (0.0, 1.0))
-    np.testing.assert_allclose(mirrored.points[..., 0] * mirrored.present, -plain.points[..., 0] * plain.present, atol=1e-5)
+    np.testing.assert_allclose(
+        mirrored.points[..., 0] * mirrored.present, -plain.points[..., 0] * plain.present, atol=1e-5
+    )
     offset = truth_offset_m(clips)[0]
     there, back = (w.joints_m.reshape(6, 16, 19, 3) for w in (plain, mirrored))
     valid = plain.valid
@@ -67,14 +70,33 @@ def test_a_mirrored_window_is_mirrored_about_the_radar(clips: list[Clip]) -> Non
 
 
 def test_points_stay_on_the_body_whatever_is_varied(clips: list[Clip]) -> None:
-    """Size, mirror, turn and anchor change both alike: each point stays as near to the joints as it was."""
+    """Mirror, width, turn and anchor change both alike: each point stays as near to the joints as it was."""
     offset = truth_offset_m(clips)
-    window = drawn(clips, Variation(point_m=0.0, followed=0.5), points=40)
+    window = drawn(clips, Variation(point_m=0.0, level_m=0.0, points_follow=1.0, followed=0.5), points=40)
     joints = window.joints_m.reshape(6, 16, 19, 3) - np.array([*offset, 0.0], dtype=np.float32)
     points = window.points[..., :3] + np.array([0.0, 0.0, 0.96], dtype=np.float32)
     distances = np.linalg.norm(points[:, :, :, None] - joints[:, :, None], axis=-1).min(axis=-1)
     assert np.median(distances[window.present]) < 0.12
     assert distances[window.present].max() < 0.5
+
+
+def test_bodies_are_of_adults_and_points_follow_in_part(clips: list[Clip]) -> None:
+    """Heads reach as high as adults' do; the height of points changes by the share that is asked for."""
+    head, own = NAMES.index("head_centre"), clips[0].head_m
+    tops = []
+    for seed in range(12):
+        varied = replace(NOTHING, head_spread_m=0.09, points_follow=0.4)
+        plain, window = (drawn(clips[:1], v, seed) for v in (replace(varied, head_spread_m=1e-9), varied))
+        joints = window.joints_m.reshape(6, 16, 19, 3)[:, 0, head, 2]
+        tops += joints.tolist()
+        # With almost no spread everybody has the mean size; points then are higher by 0.4 of that.
+        assert plain.joints_m.reshape(6, 16, 19, 3)[0, 0, head, 2] == pytest.approx(1.58, abs=1e-4)
+        there = window.present & plain.present
+        ratio = (window.points[..., 2] + 0.96)[there] / (plain.points[..., 2] + 0.96)[there]
+        assert ((ratio - 1.0) * np.median(joints) > -1.0).all()
+    assert own == pytest.approx(clips[0].joints_m[0, head, 2], abs=1e-4)
+    assert np.mean(tops) == pytest.approx(1.58, abs=0.04)
+    assert 0.05 < np.std(tops) < 0.12
 
 
 def test_points_and_frames_are_lost(clips: list[Clip]) -> None:
@@ -94,8 +116,7 @@ def test_a_window_says_how_its_anchor_is_known(clips: list[Clip]) -> None:
 
 def test_the_truth_stands_aside(clips: list[Clip]) -> None:
     offset = truth_offset_m(clips)
-    spine = BODY_M[[NAMES.index(name) for name in ("mid_hip", "mid_spine", "neck_base")], 0].mean()
-    assert offset[0] == pytest.approx(0.17 + spine, abs=0.02)
+    assert offset[0] == pytest.approx(0.17 - BODY_M[:, 0].mean(), abs=0.02)
     assert offset[1] == 0.0
     pose = mean_pose_m(clips)
     np.testing.assert_allclose(pose[:, 1], 1.95 - STANDING_PLACE_M[1], atol=1e-5)
