@@ -206,7 +206,7 @@ class RadarSystem:
         if not self._silent:
             self._take_back(now_ns)
         elif expected_ns is not None and now_ns - expected_ns > limit_ns:
-            self._name_silence(now_ns)
+            self._name_silence(now_ns, expected_ns)
         if now_ns - self._window.at_ns >= WINDOW_NS:
             self._judge(now_ns)
         while self._recent and now_ns - self._recent[0][0] > RECENT_NS:
@@ -221,14 +221,14 @@ class RadarSystem:
         if self.control is not None:
             self.control.frames_come()
 
-    def _name_silence(self, now_ns: int) -> None:
-        """Say once that nothing comes and why; try to wake the sensor now and then."""
+    def _name_silence(self, now_ns: int, expected_ns: int) -> None:
+        """Say once that nothing comes though it should, and why; try to wake the sensor now and then."""
         line = self.line
         if not line.port.is_open:
             return  # That has been said.
         if not self._named:
             self._named, self._woken_ns = True, 0
-            silence_s = (now_ns - self._heard_ns) / NS_PER_S
+            silence_s = (now_ns - expected_ns) / NS_PER_S
             found = diagnose_line(self._evidence(now_ns, seconds=silence_s))
             why = "" if found is None else f": {found.message}"
             self._say(f"{self._name}: no frame for {silence_s:.1f} s{why}")
