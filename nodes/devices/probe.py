@@ -71,6 +71,9 @@ def probe_port(
         if known is not None:
             found.problem = f"{name}: this looks like {DRIVERS[known].about}. Set driver: {known}"
             return found
+        if _is_radar(heard):
+            found.problem = f"{name}: this is a TI radar. In a graph: type: radar; kinefuse doctor radar --cli PORT --data PORT says more"
+            return found
         if not heard and number == 0:
             break  # No baud rate makes a silent line speak.
     found.problem = _nothing(found, driver)
@@ -86,6 +89,14 @@ def _bauds(name: str, driver: str | None, baud: int | None) -> list[int | None]:
         return list(DRIVERS[driver].bauds)
     usual = dict.fromkeys(row.baud for row in DRIVERS.values() if row.baud is not None)
     return [*usual, *dict.fromkeys(rate for row in DRIVERS.values() for rate in row.bauds if rate not in usual)]
+
+
+def _is_radar(heard: bytes) -> bool:
+    """Whether frames of a TI radar, or the prompt of its command line, are in the bytes."""
+    from nodes.devices.ti.console import has_prompt
+    from nodes.devices.ti.layout import MAGIC
+
+    return MAGIC in heard or has_prompt(heard.decode("ascii", "replace"))
 
 
 def _listen(source: Source, seconds: float) -> bytes:

@@ -18,6 +18,7 @@ import pytest
 
 from fusion.records import RadarPoints
 from nodes.cli import main
+from nodes.devices import probe
 from nodes.devices.fake import Faults
 from nodes.devices.ports import PortError, SerialSource, Source
 from nodes.devices.ti import examine
@@ -164,6 +165,13 @@ def test_a_sensor_that_runs_is_only_listened_to(capsys: pytest.CaptureFixture[st
         sensor.device.answer(b"sensorStop\n")
         _, wrong = doctor(capsys, sensor, "--listen")
     assert "It is not started" in wrong["data"]["remedy"]
+
+
+def test_a_probe_tells_that_it_is_a_radar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "LISTEN_S", 0.5)
+    with playing(running=CFG.read_text()) as sensor:
+        assert main(["devices", "probe", sensor.data_port.shown]) == 1
+    assert "this is a TI radar" in capsys.readouterr().out
 
 
 def test_another_baud_rate_of_the_command_line() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodes.devices.fake import Faults
+from nodes.devices.ti import fake
 from nodes.devices.ti.config import load_config
 from nodes.devices.ti.fake import FakeRadar
 from nodes.devices.ti.frames import TiDecoder, TiFrame
@@ -204,6 +205,18 @@ def test_faults_spoil_the_bytes() -> None:
     steps = np.diff([frame.number for frame in frames])
     assert (steps == 0).any()
     assert (steps > 1).any()
+
+
+def test_the_cable_is_pulled_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake, "UNPLUGGED_S", 0.2)
+    links = [tmp_path / "ti-cli", tmp_path / "ti-data"]
+    radar = FakeRadar(recording(400), link=str(tmp_path / "ti"), faults=Faults(unplug_s=0.5))
+    with playing(radar):
+        for there in (False, True):
+            end_s = time.monotonic() + PATIENCE_S
+            while [link.is_symlink() for link in links] != [there, there]:
+                assert time.monotonic() < end_s, there
+                select.select([], [], [], 0.01)
 
 
 def test_a_recording_ends() -> None:
