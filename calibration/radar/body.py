@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.radar.recording import NS_PER_S, Trail
 from fusion.body.reflection import reflecting_share
-from fusion.records import Bool, Float64
+from fusion.records import Array, Bool, Float64
 from fusion.synthesis.motion import smooth
 from fusion.synthesis.wearer import CAPSULE_RADIUS_M, CAPSULES, capsule_ends
 
@@ -72,12 +72,12 @@ class MovingBody:
         self._values = np.stack([even, rate, np.gradient(rate, p.step_s, axis=0)]).reshape(3, len(grid_s), -1, 3)
         self._known: Bool = span <= p.gap_s
 
-    def known(self, times_ns: Float64) -> Bool:
+    def known(self, times_ns: Array) -> Bool:
         """Whether cameras tell where the person is, at session times [F]."""
         index, inside = self._index(times_ns)
         return np.asarray(inside & self._known[np.clip(np.rint(index), 0, len(self._known) - 1).astype(np.int64)])
 
-    def at(self, times_ns: Float64) -> Places:
+    def at(self, times_ns: Array) -> Places:
         """Places at session times [F]; beyond its ends the movement stands still."""
         index, _ = self._index(times_ns)
         index = np.clip(index, 0.0, len(self._known) - 1.0)
@@ -85,6 +85,6 @@ class MovingBody:
         part = (index - low)[:, None, None]
         return Places(*(value[low] + part * (value[low + 1] - value[low]) for value in self._values))
 
-    def _index(self, times_ns: Float64) -> tuple[Float64, Bool]:
+    def _index(self, times_ns: Array) -> tuple[Float64, Bool]:
         index = (times_ns - self._origin_ns) / NS_PER_S / self._step_s
         return index, (index >= 0.0) & (index <= len(self._known) - 1.0)

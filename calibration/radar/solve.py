@@ -26,7 +26,7 @@ from calibration.radar.likelihood import (
 from calibration.radar.recording import NS_PER_S, Frames, Trail
 from calibration.radar.result import Pose, RadarCalibration, RadarCalibrationParams, Residual
 from fusion.maths import quaternion
-from fusion.records import Float64
+from fusion.records import Array, Float64
 from fusion.rig import RadarMount
 
 _BLURS = (4.0, 2.0)
@@ -90,14 +90,15 @@ def calibrate(
     if start is not None and not findings:
         findings = tuple(apart(frames, found, body, start, p))
     if start is None or findings:
-        return RadarCalibration(frames.radar, None, findings)
+        return RadarCalibration(frames.radar, None, findings or (lost(frames.radar),))
     guesses = [Guess(start.r_world_from_radar, start.position_world_m, start.time_offset_s, 0.0)]
     if known is not None:
         guesses.append(Guess(known.r_world_from_radar, known.position_world_m, known.time_offset_s, 0.0))
-    fits = [found for guess in guesses if (found := fit(frames, body, guess, p, level_down_rad)) is not None]
+    fits = [item for guess in guesses if (item := fit(frames, body, guess, p, level_down_rad)) is not None]
     if not fits:
         return RadarCalibration(frames.radar, None, (lost(frames.radar),))
-    best = max(fits, key=lambda item: item.score.log_likelihood)
+    # Another time offset may leave out other frames, so it is the mean that is compared.
+    best = max(fits, key=lambda item: item.score.log_likelihood / len(item.score.owners))
     return judged(frames, body, best, p)
 
 
@@ -182,7 +183,7 @@ def _with_prior(
     return information, pull
 
 
-def _moved(guess: Guess, move: Float64) -> Guess:
+def _moved(guess: Guess, move: Array) -> Guess:
     turn = quaternion.to_matrix(quaternion.from_rotvec(move[TURN]))
     return Guess(
         guess.r_world_from_radar @ turn,
@@ -204,7 +205,7 @@ def _learned(model: Model, said: Score, points: int, usual: Float64, params: Rad
 # ---------------------------------------------------------------- how surely
 
 
-def covariance(found: Fit, times_ns: Float64, params: RadarCalibrationParams) -> Float64:
+def covariance(found: Fit, times_ns: Array, params: RadarCalibrationParams) -> Float64:
     """[8, 8] of the parameters: the inverse information, as many times larger as scores of near frames go together.
 
     The factor is the mean of the generalised design effects (Rao & Scott, "The analysis of categorical data from
@@ -222,7 +223,7 @@ def covariance(found: Fit, times_ns: Float64, params: RadarCalibrationParams) ->
     plain = np.linalg.inv(found.information)
     factor = max(1.0, float(np.trace(plain @ together)) / PARAMETERS)
     common = np.repeat([params.skeleton_rad, params.skeleton_m, params.skeleton_s, 0.0], [3, 3, 1, 1])
-    return factor * plain + np.diag(common**2)
+    return np.asarray(factor * plain + np.diag(common**2))
 
 
 def claimed_95(part: Float64) -> float:
@@ -238,7 +239,7 @@ def claimed_95(part: Float64) -> float:
 def judged(frames: Frames, body: MovingBody, best: Fit, params: RadarCalibrationParams) -> RadarCalibration:
     """The outcome with everything that speaks against it."""
     told = shown_frames(frames, body, best.guess.time_offset_s)
-    spread = covariance(best, told.times_ns.astype(np.float64), params)
+    spread = covariance(best, told.times_ns, params)
     pose = Pose(
         r_world_from_radar=best.guess.r_world_from_radar,
         position_world_m=best.guess.position_m,
@@ -274,7 +275,7 @@ def residuals(best: Fit, params: RadarCalibrationParams) -> tuple[Residual, ...]
     return tuple(rows)
 
 
-def seen_s(times_ns: Float64) -> float:
+def seen_s(times_ns: Array) -> float:
     """For how long frames follow each other without a long gap."""
     steps = np.diff(times_ns) / NS_PER_S
     return float(steps[steps < 1.0].sum())

@@ -378,7 +378,8 @@ def _moved(before: RadarMount | None, found: RadarCalibration) -> dict[str, floa
 
 
 def _print(found: tuple[RadarCalibration, ...]) -> None:
-    poses, rows = [], []
+    poses: list[tuple[str, ...]] = []
+    rows: list[tuple[str, ...]] = []
     for item in found:
         if item.pose is None:
             poses.append((item.radar, "refused", "", "", "", "", "", ""))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calibration.radar.body import DEPTHS_M, SHARES, Places
 from calibration.radar.likelihood import PARAMETERS, Model, _expected, score, to_polar
 from fusion.maths import quaternion
-from fusion.records import Float64
+from fusion.records import Float64, Int64
 from fusion.synthesis.radars import from_polar
 
 SIGMAS = np.array([0.088, math.radians(3.3), math.radians(2.1), 0.53])
@@ -78,7 +78,7 @@ def scene(seed: int, frames: int = 3) -> tuple[Places, Float64, Float64]:
     return Places(position + cloud @ turn.T, velocities, np.zeros_like(velocities)), turn, position
 
 
-def plain(measured: Float64, first: Float64, places: Places, turn: Float64, pose: Float64, model: Model) -> float:
+def plain(measured: Float64, first: Int64, places: Places, turn: Float64, pose: Float64, model: Model) -> float:
     """The log likelihood as a sentence of numpy."""
     total = 0.0
     erf = np.vectorize(math.erf)
@@ -115,7 +115,7 @@ def test_the_kernel_says_what_plain_numpy_says(seed: int) -> None:
     assert (said.frames[1] == 0.0).all()
 
 
-def drawn_points(seed: int, places: Places, turn: Float64, position: Float64, count: int) -> tuple[Float64, Float64]:
+def drawn_points(seed: int, places: Places, turn: Float64, position: Float64, count: int) -> tuple[Float64, Int64]:
     """Points as the model says that they come: measures [N, 4] and where frames begin."""
     draw = np.random.default_rng(seed)
     chosen, first = [], [0]
