@@ -256,7 +256,7 @@ class TiDecoder:
         if not LEAST_HEAD <= size <= min(stop, len(buffer)) - at:
             return False
         walked = self._walk(size, at)
-        return walked is not None and walked.clean and bool(walked.tlvs) and not walked.unknown
+        return walked is not None and walked.clean and walked.unknown < len(walked.tlvs)
 
     def _segment(self, length: int, size: int, frames: list[TiFrame]) -> int:
         """What lies between two magic words: a frame if no more than one thing is wrong with it."""
@@ -280,7 +280,7 @@ class TiDecoder:
     def _emit(self, walked: Walk, frames: list[TiFrame], *, doubtful: bool) -> int:
         """Hand a frame out; how many of its bytes are done with."""
         counts, layout = self.counts, walked.layout
-        if not doubtful and walked.tlvs and not walked.unknown:
+        if not doubtful and walked.unknown < len(walked.tlvs):
             self._found = layout
         data = bytes(self._buffer[: walked.size])
         start = read_start(data, 0)

@@ -246,14 +246,15 @@ DAMAGES: dict[str, Callable[[bytearray, random.Random], None]] = {
 
 
 def frame_layout(frame: bytes | bytearray) -> Layout:
-    """Form of a whole frame of ``KINDS``."""
+    """Form of a frame of ``KINDS``; ``sdk3`` if it is damaged beyond that."""
     walked = best_walk(frame, 0, len(frame), tuple(LAYOUTS.values()))
-    assert walked is not None
-    return walked.layout
+    return LAYOUTS["sdk3"] if walked is None else walked.layout
 
 
 def damaged(frame: bytes, kind: str, chance: random.Random) -> bytes:
-    """One frame with one of ``DAMAGES``."""
+    """One frame with one of ``DAMAGES``; frames of fewer than 48 bytes are too short for that and stay as they are."""
+    if len(frame) < 48:
+        return frame
     spoilt = bytearray(frame)
     DAMAGES[kind](spoilt, chance)
     return bytes(spoilt)
