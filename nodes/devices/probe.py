@@ -72,7 +72,7 @@ def probe_port(
             found.problem = f"{name}: this looks like {DRIVERS[known].about}. Set driver: {known}"
             return found
         if _is_radar(heard):
-            found.problem = f"{name}: this is a TI radar. In a graph: type: radar; kinefuse doctor radar --cli PORT --data PORT says more"
+            found.problem = f"{name}: this is a TI radar (type: radar). kinefuse doctor radar --data {name} says more"
             return found
         if not heard and number == 0:
             break  # No baud rate makes a silent line speak.
