@@ -18,6 +18,7 @@ NODE_TYPES: dict[str, NodeType] = {
         NodeType("camera", "nodes.camera", "webcam, network stream, video file or image folder"),
         NodeType("imu", "nodes.imu", "body-worn inertial sensors on serial ports or the network"),
         NodeType("radar", "nodes.radar", "a TI mmWave radar on its two serial ports"),
+        NodeType("raw_radar", "nodes.raw_radar", "a TI mmWave radar's raw samples through a DCA1000 capture card"),
         NodeType("keypoints", "nodes.keypoints", "2D landmarks of people in pictures"),
         NodeType("radar_tensor", "nodes.radar_tensor", "plays 4D radar tensors from files"),
         NodeType("radar_pose", "nodes.radar_pose", "joints of a person in 4D radar tensors"),
