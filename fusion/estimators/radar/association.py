@@ -19,7 +19,9 @@ class GateParams:
     distance: float = 4.0
     """Mahalanobis distance of a point in range, azimuth, elevation and radial velocity."""
     reach_m: float = 0.6
-    """No farther from the track's middle than this, seen from above."""
+    """Of somebody who walks: no farther from the track's middle than this, seen from above."""
+    standing_reach_m: float = 0.95
+    """Of somebody who stands and may stretch out the arms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +38,8 @@ class View:
     """[4, 4] of one point about the measure: spread and the track's own uncertainty."""
     place_m: Float64
     """[3] world."""
+    reach_m: float
+    """Points farther away than this, seen from above, are not the track's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,5 +86,5 @@ def _likelihood(measured: Float64, places_m: Float64, view: View, params: GatePa
     difference = residuals(measured, view.measure)
     square = (difference @ np.linalg.inv(view.covariance) * difference).sum(axis=1)
     shift = places_m[:, :2] - view.place_m[:2]
-    inside: Bool = (square < params.distance**2) & ((shift**2).sum(axis=1) < params.reach_m**2)
+    inside: Bool = (square < params.distance**2) & ((shift**2).sum(axis=1) < view.reach_m**2)
     return np.where(inside, np.exp(-0.5 * square) / math.sqrt(np.linalg.det(view.covariance)), 0.0)

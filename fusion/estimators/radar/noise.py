@@ -70,6 +70,11 @@ def spread(extent_m2: Float64, jacobian: Float64, params: NoiseParams) -> Float6
     return result
 
 
+def standing_share(speed_m_s: float, params: NoiseParams) -> float:
+    """How much a body of a horizontal speed is one that stands, and whose limbs alone reflect, 0..1."""
+    return 1.0 / (1.0 + (speed_m_s / params.standing_m_s) ** 4)
+
+
 class Group(NamedTuple):
     """A body's points of one frame."""
 
@@ -95,7 +100,7 @@ def group_covariance(spread_covariance: Float64, group: Group, elapsed_s: float,
         params: noise.
     """
     lasting = np.array([params.group_m, params.group_m, params.group_vertical_m]) ** 2
-    standing = 1.0 / (1.0 + (group.speed_m_s / params.standing_m_s) ** 4)
+    standing = standing_share(group.speed_m_s, params)
     elapsed_s = max(elapsed_s, 1e-3)
     lasting *= max(params.group_s / elapsed_s, 1.0)
     lasting += standing * params.limb_m**2 * max(params.limb_s / elapsed_s, 1.0)

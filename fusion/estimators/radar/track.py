@@ -34,8 +34,8 @@ class LifeParams:
     """so large a share of a young track's points must."""
     disagreement_m_s: float = 1.2
     """A young track whose range changes at a rate this far from its points' radial velocity is an echo."""
-    birth_distance_m: float = 0.75
-    """A cluster nearer than this to a track is part of that body,"""
+    birth_margin_m: float = 0.15
+    """A cluster no farther than this beyond the reach of a track is part of that body,"""
     shadow_factor: float = 2.0
     """and one behind a track in the same beam is its echo by way of a wall, unless it has so many times the points."""
     seen_points: float = 3.0
@@ -44,7 +44,7 @@ class LifeParams:
     """Who was slower than this when last seen is standing still and kept"""
     still_s: float = 30.0
     """for so long, provided that it was well seen before (with points as for a birth):"""
-    credit: float = 12.0
+    credit: float = 6.0
     """it may be unseen for so many times as long as it was well seen, no more; an echo that flickers is not."""
     lost_s: float = 1.0
     """who vanished at speed, or is out of every radar's view, only for so long."""
@@ -55,7 +55,9 @@ class LifeParams:
     twin_s: float = 0.8
     """for so long are one body: the younger is dropped."""
     hold_s: float = 1.0
-    """A hint that somebody is there keeps a track for so long."""
+    """A hint that somebody is there keeps a track for so long,"""
+    hint_reach_m: float = 1.5
+    """if it is no farther away than this."""
 
 
 @dataclass(slots=True, eq=False)

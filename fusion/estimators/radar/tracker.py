@@ -31,7 +31,7 @@ from fusion.estimators.radar.clusters import NOISE, ClusterParams, cluster
 from fusion.estimators.radar.extent import ExtentParams, first_extent, learned
 from fusion.estimators.radar.kalman import updated
 from fusion.estimators.radar.motion import MotionParams, coming_to_rest, straight
-from fusion.estimators.radar.noise import Group, NoiseParams, group_covariance, point_variances, spread
+from fusion.estimators.radar.noise import Group, NoiseParams, group_covariance, point_variances, spread, standing_share
 from fusion.estimators.radar.polar import (
     AZIMUTH,
     RADIAL_VELOCITY,
@@ -97,6 +97,8 @@ class _Frame:
     """[N, 3] world."""
     measured: Float64
     """[N, 4]."""
+    interval_s: float
+    """Since the radar's frame before; 0 for its first one."""
 
 
 class RadarTracker:
@@ -159,8 +161,7 @@ class RadarTracker:
             distances = [float(np.hypot(*(track.state[:2] - position[:2]))) for track in free]
             nearest = int(np.argmin(distances))
             track = free[nearest]
-            reach = self.params.gate.reach_m + 2.0 * float(np.sqrt(track.covariance[:2, :2].trace()))
-            if distances[nearest] > reach:
+            if distances[nearest] > life.hint_reach_m:
                 continue
             free.pop(nearest)
             track.held_until_ns = max(track.held_until_ns, time_ns + round(life.hold_s * NANOSECONDS))
@@ -224,7 +225,8 @@ class RadarTracker:
         local, rates = local[rows], rates[rows]
         measured = np.column_stack([polar_of(local), rates])
         places = local @ mount.r_world_from_radar.T + mount.position_world_m
-        return _Frame(mount, record.measured_ns, rows.astype(np.int64), local, places, measured)
+        interval_s = (record.measured_ns - self.state.newest_ns.get(record.radar, record.measured_ns)) / NANOSECONDS
+        return _Frame(mount, record.measured_ns, rows.astype(np.int64), local, places, measured, interval_s)
 
     def _move_on(self, now_ns: int) -> None:
         before = self.state.now_ns
@@ -268,7 +270,13 @@ class RadarTracker:
         jacobian = prediction.jacobian @ matrix
         own = spread(track.extent.covariance_m2, prediction.jacobian, noise) + between
         covariance = own + jacobian @ track.covariance @ jacobian.T
-        return View(measure, jacobian, own, covariance, state[:3])
+        return View(measure, jacobian, own, covariance, state[:3], self._reach_m(track))
+
+    def _reach_m(self, track: Track) -> float:
+        """How far from its middle a body may reflect."""
+        gate = self.params.gate
+        standing = standing_share(track.speed_m_s, self.params.noise)
+        return gate.reach_m + standing * (gate.standing_reach_m - gate.reach_m)
 
     def _take_points(self, frame: _Frame, tracks: Sequence[Track], free: Int64) -> Int64:
         """Let tracks claim points, and update them; what nobody claims [M] of the free rows [F] of the frame."""
@@ -278,7 +286,7 @@ class RadarTracker:
         for row, (track, view) in enumerate(seen):
             merged = any(
                 abs(view.measure[AZIMUTH] - other.measure[AZIMUTH]) < self.params.noise.separable_rad
-                and abs(view.measure[RANGE] - other.measure[RANGE]) < self.params.gate.reach_m
+                and abs(view.measure[RANGE] - other.measure[RANGE]) < self.params.gate.standing_reach_m
                 for other in views
                 if other is not view
             )
@@ -307,17 +315,16 @@ class RadarTracker:
         track.state, track.covariance = updated(track.state, track.covariance, mean, view.jacobian, error)
         self._learn(track, frame, free, weights, count, view, elapsed_s)
         track.measured_ns[frame.mount.name] = frame.time_ns
-        self._credit(track, frame.time_ns, count)
+        self._credit(track, frame, count)
         if not track.confirmed:
             self._look(track, frame, count, weights, measured)
 
-    def _credit(self, track: Track, time_ns: int, count: float) -> None:
+    def _credit(self, track: Track, frame: _Frame, count: float) -> None:
         """Note that a track has been seen; being well seen buys time to be unseen."""
         life = self.params.life
-        since_s = max(time_ns - track.seen_ns, 0) / NANOSECONDS
-        track.seen_ns = max(track.seen_ns, time_ns)
+        track.seen_ns = max(track.seen_ns, frame.time_ns)
         if count >= life.birth_points:
-            earned = (1.0 + life.credit) * min(since_s, life.birth_s)
+            earned = (1.0 + life.credit) * min(frame.interval_s, life.birth_s)
             track.credit_s = min(max(track.credit_s, 0.0) + earned, life.still_s)
 
     def _learn(
@@ -356,12 +363,12 @@ class RadarTracker:
             return False
         needed = float(life.birth_points)
         for track in self.state.tracks:
-            if np.hypot(*(track.state[:2] - middle[:2])) < life.birth_distance_m:
+            if np.hypot(*(track.state[:2] - middle[:2])) < self._reach_m(track) + life.birth_margin_m:
                 return False
             prediction = predict_measure(track.state, frame.mount)
             if prediction is None or not track.confirmed:
                 continue
-            behind = distance > prediction.measure[RANGE] + life.birth_distance_m
+            behind = distance > prediction.measure[RANGE] + self.params.gate.standing_reach_m
             if behind and abs(azimuth - prediction.measure[AZIMUTH]) < self.params.noise.separable_rad:
                 needed = life.shadow_factor * life.birth_points
         return len(members) >= needed
@@ -408,7 +415,8 @@ class RadarTracker:
         for track in [track for track in self.state.tracks if not track.confirmed]:
             if not is_born(track, self.state.now_ns, self.params.life):
                 continue
-            if any(_apart_m(track, body) < self.params.life.birth_distance_m for body in bodies):
+            margin_m = self.params.life.birth_margin_m
+            if any(_apart_m(track, body) < self._reach_m(body) + margin_m for body in bodies):
                 self.state.tracks.remove(track)
             else:
                 track.confirmed = True

@@ -27,6 +27,7 @@ from tests.fusion.estimators.radar.bodies import (
     walk,
 )
 
+STILL = 120
 START, PACE = [[-1.0, -0.5, 1.1]], [[0.7, 0.4, 0.0]]
 
 
@@ -280,12 +281,12 @@ def test_an_echo_behind_a_body_needs_more_points() -> None:
 
 
 def standing_after_a_walk() -> list[RadarPoints]:
-    """Two seconds of walking that slow down to nothing, without a frame of nobody."""
+    """Six seconds of walking that slow down to nothing, without a frame of nobody."""
     random = np.random.default_rng(0)
     records = []
-    place = np.array([[-0.8, 0.0, 1.1]])
-    for index in range(60):
-        velocity = np.array([[0.8 * max(1.0 - index / 50.0, 0.05), 0.0, 0.0]])
+    place = np.array([[-1.3, 0.0, 1.1]])
+    for index in range(STILL):
+        velocity = np.array([[0.8 * max(1.0 - index / (STILL - 10), 0.05), 0.0, 0.0]])
         place = place + velocity / 20
         points, rates = points_of(DOOR, place, velocity, random)
         records.append(record_of(DOOR, index * FRAME_NS + NANOSECONDS, points, rates))
@@ -294,13 +295,13 @@ def standing_after_a_walk() -> list[RadarPoints]:
 
 def test_who_stands_still_is_kept_and_grows_vague_and_goes_at_last() -> None:
     records = standing_after_a_walk()
-    told = run([*records, *nobody(DOOR, 60, 20 * 36)])
-    kept = told[60 + 20 * 25]
-    assert confirmed(kept) == confirmed(told[59]) != []
+    told = run([*records, *nobody(DOOR, STILL, 20 * 36)])
+    kept = told[STILL + 20 * 25]
+    assert confirmed(kept) == confirmed(told[STILL - 1]) != []
     assert kept.unseen_s[0] == pytest.approx(25.0, abs=0.2)
     assert kept.points[0] == 0
-    np.testing.assert_allclose(kept.positions_m[0, :2], told[59].positions_m[0, :2], atol=0.25)
-    assert kept.covariances[0, 0, 0] > 4.0 * told[59].covariances[0, 0, 0]
+    np.testing.assert_allclose(kept.positions_m[0, :2], told[STILL - 1].positions_m[0, :2], atol=0.25)
+    assert kept.covariances[0, 0, 0] > 4.0 * told[STILL - 1].covariances[0, 0, 0]
     assert confirmed(told[-1]) == []
 
 
@@ -308,9 +309,9 @@ def test_who_stood_still_goes_on_with_the_same_track() -> None:
     records = standing_after_a_walk()
     random = np.random.default_rng(1)
     tracker = RadarTracker([DOOR])
-    for record in [*records, *nobody(DOOR, 60, 200)]:
+    for record in [*records, *nobody(DOOR, STILL, 200)]:
         place = tracker.step(record).positions_m[0].astype(np.float64)
-    for index in range(260, 300):
+    for index in range(STILL + 200, STILL + 240):
         place = place + np.array([0.0, 0.5 / 20, 0.0])
         points, rates = points_of(DOOR, place[None], np.array([[0.0, 0.5, 0.0]]), random)
         tracks = tracker.step(record_of(DOOR, index * FRAME_NS + NANOSECONDS, points, rates))
@@ -335,6 +336,13 @@ def test_who_walks_out_of_view_is_dropped_soon_and_never_comes_back_under_the_ol
     assert min(confirmed(told[-1])) > 1
 
 
+def test_what_was_hardly_seen_is_not_kept_for_long() -> None:
+    """An echo that shows now and then must not stand in the room for half a minute each time."""
+    told = run([*walk(DOOR, [[0.5, 0.5, 1.1]], [[0.2, 0.0, 0.0]], 10), *nobody(DOOR, 10, 120)])
+    assert confirmed(told[9]) == confirmed(told[28]) == [1]
+    assert confirmed(told[-1]) == []
+
+
 def test_held_tracks_live_on() -> None:
     walked = walk(DOOR, [[-1.5, 0.0, 1.1]], [[1.2, 0.0, 0.0]], 40)
     tracker = RadarTracker([DOOR])
@@ -353,9 +361,9 @@ def test_a_hint_keeps_who_is_unseen_and_says_where() -> None:
         seen = tracker.step(record)
     place = seen.positions_m[0].astype(np.float64)
     tracker.hint(place[None] + np.array([0.1, 0.0, 0.0]), seen.measured_ns)
-    np.testing.assert_allclose(tracker.step(nobody(DOOR, 60, 1)[0]).positions_m[0], place, atol=0.05)
+    np.testing.assert_allclose(tracker.step(nobody(DOOR, STILL, 1)[0]).positions_m[0], place, atol=0.05)
     where = place + np.array([0.3, 0.2, 0.0])
-    for record in nobody(DOOR, 61, 20 * 40):
+    for record in nobody(DOOR, STILL + 1, 20 * 40):
         tracks = tracker.step(record)
         tracker.hint(where[None], record.measured_ns, sigma_m=0.1)
     assert confirmed(tracks) == [1]
@@ -367,7 +375,7 @@ def test_a_hint_far_from_all_tracks_does_nothing() -> None:
     tracker = RadarTracker([DOOR])
     for record in standing_after_a_walk():
         seen = tracker.step(record)
-    for record in nobody(DOOR, 60, 20):
+    for record in nobody(DOOR, STILL, 20):
         seen = tracker.step(record)
     tracker.hint(np.array([[2.5, 2.5, 1.0]]), seen.measured_ns)
     assert tracker.state.tracks[0].held_until_ns == 0
