@@ -65,6 +65,6 @@ class PointNetwork(nn.Module):
         mean = torch.matmul(even[..., None, :].to(second.dtype), second).squeeze(-2)
         # Shares of values are values of shares.
         looked = torch.matmul(shares.transpose(-1, -2).to(first.dtype), first)
-        by_head = self.value.weight.unflatten(0, (HEADS, HEAD_SIZE))
+        by_head = self.value.weight.reshape(HEADS, HEAD_SIZE, -1)
         told = torch.einsum("bthi,hoi->btho", looked, by_head.to(looked.dtype)).flatten(-2) + self.value.bias * some
         return torch.cat([mean, second.amax(dim=-2) * some, told], dim=-1)

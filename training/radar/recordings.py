@@ -28,8 +28,8 @@ STANDING_PLACE_M = (0.0, 1.85)
 """Middle of the points of people who stand where all subjects do, right and away from the sensor."""
 LONGEST_GAP = 20
 """Frames lost in a row, after which a new clip begins."""
-PARTS = ("train", "validate", "test")
 Part = Literal["train", "validate", "test"]
+PARTS: tuple[Part, ...] = ("train", "validate", "test")
 _HEAD = landmark_set("kinect_19").landmark_names.index("head_centre")
 _FAR_M = 1.5
 _FOLLOW_S = 1.0

@@ -22,6 +22,7 @@ _NAMES = landmark_set(JOINT_SET).landmark_names
 _OPPOSITE = {"left": "right", "right": "left"}
 MIRRORED = np.array([_NAMES.index("_".join(_OPPOSITE.get(word, word) for word in name.split("_"))) for name in _NAMES])
 """Which joint stands where each stood, in a mirror."""
+_PLACE_M: Float32 = np.array(STANDING_PLACE_M, dtype=np.float32)
 _EXTREME = 2.2
 _SPINE = [_NAMES.index(name) for name in ("mid_hip", "mid_spine", "neck_base")]
 
@@ -100,14 +101,17 @@ def mean_pose_m(clips: Sequence[Clip]) -> Float32:
     """Mean joints [19, 3] in the frame of known anchors."""
     joints = np.concatenate([clip.joints_m for clip in clips]).mean(axis=0, dtype=np.float64)
     joints[:, :2] -= STANDING_PLACE_M
-    return joints.astype(np.float32)
+    pose: Float32 = joints.astype(np.float32)
+    return pose
 
 
 def whole(clip: Clip, *, followed: bool) -> Window:
     """A clip as it is, B = 1."""
-    anchors = clip.anchors_m if followed else np.broadcast_to(np.float32(STANDING_PLACE_M), clip.anchors_m.shape)
-    parts = (clip.points_m, clip.radial_velocities_m_s, clip.present, clip.joints_m, np.ascontiguousarray(anchors))
-    return _seen(*(part[None] for part in parts), clip.gaps[None], np.array([followed]), np.ones((1, len(clip)), bool))
+    anchors = clip.anchors_m if followed else np.tile(_PLACE_M, (len(clip), 1))
+    return _seen(
+        clip.points_m[None], clip.radial_velocities_m_s[None], clip.present[None], clip.joints_m[None], anchors[None],
+        clip.gaps[None], np.array([followed]), np.ones((1, len(clip)), np.bool_),
+    )  # fmt: skip
 
 
 def draw(
@@ -162,7 +166,7 @@ def _varied(
     positions += random.normal(0.0, v.point_m, positions.shape).astype(np.float32)
     speeds = np.take_along_axis(clip.radial_velocities_m_s[at], chosen, axis=1)
     joints = clip.joints_m[at].copy()
-    anchors = clip.anchors_m[at].copy() if followed else np.tile(np.float32(STANDING_PLACE_M), (len(joints), 1))
+    anchors = clip.anchors_m[at].copy() if followed else np.tile(_PLACE_M, (len(joints), 1))
     middle = anchors.mean(axis=0)
     tall = np.float32(_head_height(random, v) / clip.head_m) if v.head_spread_m else np.float32(1.0)
     joints[..., 2] *= tall

@@ -2,11 +2,13 @@
 
 The network has learned ten frames a second. Frames that come faster are put together until a tenth of a second is
 full; slower ones are told by their gap. It knows one sensor height; points are given to it from the floor, so a radar
-that hangs higher or lower shows the same body under other angles of view, which it has not learned.
+that hangs higher or lower shows the same body under other angles of view, which it has not learned. Nor has it learned
+people who walk or stand elsewhere than some two metres ahead: then the score is 0, and joints are not to be believed.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +33,14 @@ class PoserParams:
     """Of a tenth of a second, for a score of 1."""
     score_memory: float = 0.8
     """Of one step, in the running mean of the score."""
+    nearest_m: float = 1.2
+    farthest_m: float = 3.0
+    """Distances ahead of the radar between which the network may be asked; it has learned 1.6 to 2.1 m."""
+    widest_rad: float = 0.5
+    """To either side."""
+    farthest_step_m: float = 0.6
+    """Whose centre is farther from its mean over ``settling_s`` walks."""
+    settling_s: float = 2.0
     place_known: bool = False
     """The centre given does not follow the points: it is where the middle of the person's points is known to be."""
 
@@ -45,6 +55,8 @@ class PoserState:
     """Of the last step."""
     centre_m: Float64 = field(default_factory=lambda: np.zeros(2))
     """[2] at the last step."""
+    usual_centre_m: Float64 = field(default_factory=lambda: np.zeros(2))
+    """[2] its running mean."""
     score: float = 0.0
     gathered: list[tuple[Float64, Float64]] = field(default_factory=list)
     """Points [N, 3] and radial velocities [N] since the last step."""
@@ -61,7 +73,7 @@ class JointsTold:
     sigmas_m: Float64
     """[19, 3] standard deviations along these axes, as calibrated on people who were not learned from."""
     score: float
-    """0 to 1: whether there have been enough points lately."""
+    """0 to 1: whether there have lately been enough points, of somebody who stands where people were learned from."""
 
 
 class RadarPoser:
@@ -135,14 +147,28 @@ class RadarPoser:
         moved = np.zeros(2) if first or params.place_known else centre_m - state.centre_m
         frame = frame_features(np.array(len(speeds)), np.array(max(gap, 1.0)), moved, np.array(not params.place_known))
         told = self._network.step(point_features(positions, speeds), frame, state.network)
+        state.usual_centre_m = centre_m if first else self._usual(gap, centre_m)
         state.last_ns, state.centre_m = time_ns, centre_m
         if told is None:
             state.refused += 1
             return None
-        share = min(len(speeds) / params.enough_points, 1.0)
+        share = min(len(speeds) / params.enough_points, 1.0) if self._is_learned(centre_m) else 0.0
         state.score = share if first else params.score_memory * state.score + (1.0 - params.score_memory) * share
         back = np.array([*(centre_m - self._offset), -sensor_height_m])
         return JointsTold(told.positions_m + back, told.sigmas_m.astype(np.float64), state.score)
+
+    def _usual(self, gap: float, centre_m: Float64) -> Float64:
+        """Running mean of the centre, ``gap`` periods later."""
+        gain = 1.0 - math.exp(-gap * FRAME_PERIOD_S / self.params.settling_s)
+        usual: Float64 = self.state.usual_centre_m + gain * (centre_m - self.state.usual_centre_m)
+        return usual
+
+    def _is_learned(self, centre_m: Float64) -> bool:
+        """Whether somebody stands where people were learned from, and does not walk."""
+        params, (x, y) = self.params, centre_m
+        strayed = float(np.hypot(*(centre_m - self.state.usual_centre_m)))
+        ahead = params.nearest_m <= y <= params.farthest_m and abs(math.atan2(x, y)) <= params.widest_rad
+        return bool(ahead and strayed <= params.farthest_step_m)
 
 
 def _thinned(values: Float64) -> Float64:

@@ -27,6 +27,7 @@ from fusion.records import Array, Float32
 LOG_VARIANCE_LOW, LOG_VARIANCE_HIGH = -12.0, 2.0
 LARGEST_FEATURE = 1e3
 """Features are of size one; a larger one is of broken data and would stay in the state for long."""
+_ZERO = np.float32(0.0)
 _NORM_EPSILON = np.float32(1e-5)
 
 
@@ -97,7 +98,8 @@ class RadarNetwork:
         embedded = self._linear("embed", seen[:, None, :])
         centred = embedded - embedded.mean(axis=-1, keepdims=True)
         spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + _NORM_EPSILON)
-        return np.maximum(centred / spread * self._w["norm.weight"][:, None] + self._w["norm.bias"][:, None], 0.0)
+        normal: Float32 = centred / spread * self._w["norm.weight"][:, None] + self._w["norm.bias"][:, None]
+        return np.maximum(normal, _ZERO)
 
     @property
     def _seen(self) -> int:

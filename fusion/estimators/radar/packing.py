@@ -92,7 +92,7 @@ class RadarWeights:
             more = f"; and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
             raise ValueError(
                 f"these are not weights of {members} radar networks of hidden size {hidden}: "
-                f"{'; '.join(wrong[:_TOLD])}{more}. Make them with kinefuse train radar."
+                f"{'; '.join(wrong[:_TOLD])}{more}"
             )
         own = {name: np.array(given[name], dtype=np.float32, order="C") for name in expected}
         return cls(own, members, hidden, pooled)

@@ -64,7 +64,7 @@ def load(name: str) -> RadarWeights:
     try:
         return RadarWeights.from_arrays(arrays)
     except ValueError as error:
-        raise ModelError(f"network {path}: {error}") from error
+        raise ModelError(f"network {path}: {error} (made by: kinefuse train radar)") from error
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ Frame = tuple[int, np.ndarray, np.ndarray]
 
 
 def cloud(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    points = random.normal(0.0, 0.3, (count, 3)) + [0.1, 2.0, 0.0]
+    points = random.normal(0.0, 0.3, (count, 3)) + np.array([0.1, 2.0, 0.0])
     return points, random.normal(0.0, 0.5, count)
 
 
@@ -46,10 +46,10 @@ def last(answers: Sequence[JointsTold | None]) -> JointsTold:
 def test_joints_move_with_points_and_radar(x: float, y: float, up: float) -> None:
     """A person elsewhere, before a radar that hangs higher: the same body there."""
     sequence = frames(1, 3)
-    there = [(stamp, points + [x, y, -up], speeds) for stamp, points, speeds in sequence]
+    there = [(stamp, points + np.array([x, y, -up]), speeds) for stamp, points, speeds in sequence]
     here = last(play(RadarPoser(WEIGHTS), sequence))
-    moved = last(play(RadarPoser(WEIGHTS), there, CENTRE + [x, y], HEIGHT_M + up))
-    np.testing.assert_allclose(moved.positions_m, here.positions_m + [x, y, -up], atol=1e-4)
+    moved = last(play(RadarPoser(WEIGHTS), there, CENTRE + np.array([x, y]), HEIGHT_M + up))
+    np.testing.assert_allclose(moved.positions_m, here.positions_m + np.array([x, y, -up]), atol=1e-4)
     np.testing.assert_allclose(moved.sigmas_m, here.sigmas_m, rtol=1e-3)
 
 
@@ -87,8 +87,9 @@ def test_more_points_than_were_ever_learned_from_are_thinned() -> None:
 
 def test_points_far_off_or_broken_do_not_count() -> None:
     sequence = frames(5, 3)
+    bad = [[5.0, 5.0, 0.0], [np.nan, 2.0, 0.0], [0.0, np.inf, 0.0]]
     spoilt = [
-        (stamp, np.vstack([points, [[5.0, 5.0, 0.0], [np.nan, 2.0, 0.0], [0.0, np.inf, 0.0]]]), np.append(speeds, [1, 0, 0]))
+        (stamp, np.vstack([points, bad]), np.append(speeds, [1, 0, 0]))
         for stamp, points, speeds in sequence
     ]  # fmt: skip
     np.testing.assert_array_equal(
@@ -115,8 +116,13 @@ def test_after_a_long_silence_all_begins_anew() -> None:
 
 @pytest.mark.parametrize(
     ("stamp", "centre", "height_m"),
-    [(TENTH_NS, CENTRE, 1.0), (0, CENTRE, 1.0), (9 * TENTH_NS, np.array([np.nan, 2.0]), 1.0), (9 * TENTH_NS, CENTRE, np.nan)],
-)  # fmt: skip
+    [
+        (TENTH_NS, CENTRE, 1.0),
+        (0, CENTRE, 1.0),
+        (9 * TENTH_NS, np.array([np.nan, 2.0]), 1.0),
+        (9 * TENTH_NS, CENTRE, np.nan),
+    ],
+)
 def test_what_cannot_be_is_refused_and_counted(stamp: int, centre: np.ndarray, height_m: float) -> None:
     poser, sequence = RadarPoser(WEIGHTS), frames(9, 3)
     play(poser, sequence[:2])
@@ -131,6 +137,33 @@ def test_the_score_tells_how_many_points_there_are() -> None:
     many, few = (last(play(RadarPoser(WEIGHTS), frames(1, 20, points=count))).score for count in (30, 3))
     assert many == pytest.approx(1.0)
     assert few < 0.4
+
+
+@pytest.mark.parametrize(
+    ("centre", "sure"),
+    [([0.0, 1.9], True), ([0.5, 2.5], True), ([0.0, 0.8], False), ([0.0, 4.0], False), ([1.8, 1.8], False)],
+)
+def test_the_score_tells_whether_such_a_place_was_learned(centre: list[float], sure: bool) -> None:
+    """The same points about another place."""
+    moved = [(stamp, points - [*CENTRE, 0.0] + [*centre, 0.0], speeds) for stamp, points, speeds in frames(1, 20)]
+    score = last(play(RadarPoser(WEIGHTS), moved, np.array(centre))).score
+    assert (score > 0.9) == sure
+    assert (score < 0.1) == (not sure)
+
+
+def test_who_walks_is_not_told_of_for_sure() -> None:
+    scores = []
+    for speed_m_s in (0.0, 0.1, 1.0):
+        poser = RadarPoser(WEIGHTS)
+        for k in range(25):
+            there = CENTRE + np.array([0.0, -0.5 + speed_m_s * 0.1 * k])
+            points, speeds = cloud(np.random.default_rng(k), 20)
+            told = poser.step(k * TENTH_NS, points - [*CENTRE, 0.0] + [*there, 0.0], speeds, there, HEIGHT_M)
+        assert told is not None
+        scores.append(told.score)
+    assert scores[0] == pytest.approx(1.0)
+    assert scores[1] == pytest.approx(1.0)
+    assert scores[2] < 0.4
 
 
 def test_the_state_goes_on_elsewhere() -> None:
