@@ -59,16 +59,22 @@ class VirtualCard:
         self._thread = threading.Thread(target=self._serve, name="virtual-dca1000", daemon=True)
         self._thread.start()
 
-    def send(self, data: bytes, mangle: Callable[[list[bytes]], Packets] = lambda packets: packets) -> None:
-        """Send bytes as packets, numbered on from the last ones; ``mangle`` may lose, swap, double and spoil them."""
+    def send(self, data: bytes, mangle: Callable[[list[bytes]], Packets] = lambda packets: packets) -> int:
+        """Send bytes as packets, numbered on from the last ones; ``mangle`` may lose, swap, double and spoil them.
+
+        Returns:
+            How many datagrams were sent.
+        """
         packets = []
         for at in range(0, len(data), DATA_BYTES):
             part = data[at : at + DATA_BYTES]
             self._sent_packets += 1
             packets.append(packet(self._sent_packets, self._sent_bytes, part))
             self._sent_bytes += len(part)
-        for datagram in mangle(packets):
+        datagrams = mangle(packets)
+        for datagram in datagrams:
             self._data.sendto(datagram, (self.host, self.data_port))
+        return len(datagrams)
 
     def close(self) -> None:
         """Be gone."""
