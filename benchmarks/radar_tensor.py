@@ -183,7 +183,7 @@ def figures(run: Path | None, frames: int) -> dict[str, Any]:
 
 def print_figures(found: dict[str, Any]) -> None:
     """Write them as tables."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, " x ".join(map(str, row["input"])), f"{row['parameters']}", f"{row['gflops']:.1f}",
          f"{row['frame_ms']:.0f}", f"{row['processor_ms']:.0f}")
         for name, row in found["network"].items()

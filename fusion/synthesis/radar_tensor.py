@@ -201,7 +201,7 @@ def dirichlet(offset: Float64, count: int) -> Complex128:
     np.divide(np.sin(np.pi * offset), np.sin(np.pi * turns), out=ratio, where=away)
     # At a whole number of turns the ratio is count times the sign that the phase below undoes.
     sign = np.where(away, 1.0, np.cos(np.pi * np.round(turns) * (count - 1)))
-    return ratio * sign * np.exp(-1j * np.pi * turns * (count - 1))
+    return np.asarray(ratio * sign * np.exp(-1j * np.pi * turns * (count - 1)))
 
 
 def hann(offset: Float64, count: int) -> Complex128:
@@ -217,7 +217,7 @@ def range_places(scatterers: Scatterers, chirp: ChirpParams) -> Float64:
     """Where each scatterer peaks in the range FFT [S], in bins; its Doppler moves it a little."""
     distance = np.linalg.norm(scatterers.positions_m, axis=1)
     drift = scatterers.radial_velocities_m_s * chirp.centre_hz / chirp.slope_hz_s
-    return (distance + drift) / chirp.range_bin_m
+    return np.asarray((distance + drift) / chirp.range_bin_m)
 
 
 def range_responses(scatterers: Scatterers, chirp: ChirpParams, moved_m: Float64) -> Complex128:
@@ -234,7 +234,7 @@ def range_responses(scatterers: Scatterers, chirp: ChirpParams, moved_m: Float64
     carrier = np.exp(4j * np.pi * _first_hz(chirp) * distance / SPEED_OF_LIGHT_M_S)
     # The carrier of the Doppler phase is that of the middle sample; the bins' own phase counts from the first one.
     counted_twice = np.exp(-4j * np.pi * (chirp.centre_hz - _first_hz(chirp)) * moved_m / SPEED_OF_LIGHT_M_S)
-    return hann(offset, chirp.samples) * (carrier * counted_twice * scatterers.amplitudes)[:, None]
+    return np.asarray(hann(offset, chirp.samples) * (carrier * counted_twice * scatterers.amplitudes)[:, None])
 
 
 def _first_hz(chirp: ChirpParams) -> float:
@@ -249,7 +249,8 @@ def doppler_responses(scatterers: Scatterers, chirp: ChirpParams, part: int) -> 
     offset = np.arange(loops) - loops // 2 - place[:, None]
     answer = dirichlet(offset * count / loops, count) * np.exp(-2j * np.pi * offset * part * count / loops)
     # Positions are those in the middle of the frame, phases count from its first chirp.
-    return answer * np.exp(-1j * np.pi * place * (loops - 1.0 / len(chirp.transmitters)) / loops)[:, None]
+    begun = np.exp(-1j * np.pi * place * (loops - 1.0 / len(chirp.transmitters)) / loops)
+    return np.asarray(answer * begun[:, None])
 
 
 def moved_until(scatterers: Scatterers, chirp: ChirpParams, part: int) -> Float64:
@@ -264,7 +265,7 @@ def antenna_phases(scatterers: Scatterers, chirp: ChirpParams, array: VirtualArr
     spacing = chirp.array_step_m / chirp.wavelength_m
     path = spacing * (np.outer(sight[:, 0], array.across) + np.outer(sight[:, 2], array.rows[array.row]))
     moved = 2.0 * np.outer(scatterers.radial_velocities_m_s, array.turn) * chirp.interval_s / chirp.wavelength_m
-    return np.exp(2j * np.pi * (path + moved))
+    return np.asarray(np.exp(2j * np.pi * (path + moved)))
 
 
 def antenna_spectra(scatterers: Scatterers, chirp: ChirpParams, array: VirtualArray) -> Complex64:
@@ -290,7 +291,7 @@ def azimuth_spectra(spectra: Complex64, chirp: ChirpParams, array: VirtualArray)
 def elevation_weights(chirp: ChirpParams, array: VirtualArray) -> Complex128:
     """How the rows add up to each elevation bin [E, Q]: an FFT over rows, most of which are empty."""
     bins = np.arange(chirp.elevation_bins) - chirp.elevation_bins // 2
-    return np.exp(-2j * np.pi * np.outer(bins, array.rows) / chirp.elevation_bins)
+    return np.asarray(np.exp(-2j * np.pi * np.outer(bins, array.rows) / chirp.elevation_bins))
 
 
 def cartesian_operator(params: TensorRadarParams, grid: VoxelGrid, array: VirtualArray) -> sparse.csr_matrix:
@@ -402,14 +403,15 @@ class TensorMaker:
         spectra += noise * np.float32(params.noise / self.noise_magnitude)
         magnitude = np.abs(self.complex_voxels(spectra))
         shape = (*self.grid.shape, params.channels, chirp.loops // params.channels)
-        return np.moveaxis(np.log1p(magnitude.reshape(shape).mean(-1)), -1, 0).astype(np.float16)
+        stored = np.log1p(magnitude.reshape(shape).mean(-1))
+        return np.ascontiguousarray(np.moveaxis(stored, -1, 0), dtype=np.float16)
 
     @property
     def radial_velocities_m_s(self) -> Float64:
         """Middle of each Doppler channel [channels]."""
         chirp = self.params.chirp
         bins = np.arange(chirp.loops) - chirp.loops // 2
-        return chirp.speed_bin_m_s * bins.reshape(self.params.channels, -1).mean(1)
+        return np.asarray(chirp.speed_bin_m_s * bins.reshape(self.params.channels, -1).mean(1))
 
 
 class VirtualTensorRadar:

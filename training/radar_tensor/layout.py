@@ -104,7 +104,7 @@ def from_files(points_m: Float64) -> Float64:
 
 def scaled(power: Array) -> Float32:
     """What the network is fed: stored values over ``FULL_SCALE``, never below 0."""
-    return np.maximum(power.astype(np.float32) / FULL_SCALE, 0.0)
+    return np.asarray(np.maximum(power.astype(np.float32) / FULL_SCALE, 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +156,7 @@ def open_dataset(root: Path, split: Split) -> Dataset:
         raise DatasetError(f"{root / f'{split}.json'}: expected an object with an entry for each sequence")
     sequences, unlabelled = [], 0
     for identity, frames in labels.items():
-        name = names.get(identity, identity)
+        name = str(names.get(identity, identity))
         if name in DAMAGED:
             continue
         place = f"{root / f'{split}.json'}: sequence {shown(identity)}"

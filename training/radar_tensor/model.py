@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class NetworkParams:
     def __post_init__(self) -> None:
         if self.doppler < 1:
             raise ValueError(f"doppler: {self.doppler} channels, expected at least 1")
-        if not self.stages or any(len(after) != len(before) + 1 for before, after in zip(self.stages, self.stages[1:])):  # noqa: B905
+        if not self.stages or any(len(after) != len(before) + 1 for before, after in pairwise(self.stages)):
             raise ValueError(f"stages: {self.stages}, expected each with one branch more than the one before")
         if any(channels < 1 or channels % _GROUPS for stage in self.stages for channels in stage):
             raise ValueError(f"stages: {self.stages}, expected multiples of {_GROUPS} channels")
@@ -148,8 +149,8 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branches = [self.stem(x)]
         for moves, stage in zip(self.moves, self.stages, strict=True):
-            moved = [move(branches[min(i, len(branches) - 1)]) for i, move in enumerate(moves)]  # type: ignore[arg-type]
-            branches = stage(moved)
+            assert isinstance(moves, nn.ModuleList)
+            branches = stage([move(branches[min(i, len(branches) - 1)]) for i, move in enumerate(moves)])
         size = branches[0].shape[2:]
         return self.merge(torch.cat([branches[0], *(_resized(x, size) for x in branches[1:])], 1))  # type: ignore[no-any-return]
 
@@ -175,6 +176,7 @@ class TensorNetwork(nn.Module):
         self.offsets = _head(params.merged, params.head, 3 * JOINTS)
         nn.init.constant_(_bias(self.heat[-1]), HEAT_BIAS)
         for layer in (self.offsets[0], self.offsets[-1]):
+            assert isinstance(layer, nn.Conv3d)
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(_bias(layer))
 

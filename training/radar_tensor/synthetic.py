@@ -22,8 +22,8 @@ from fusion.synthesis.script import scripted_motion
 from fusion.synthesis.wearer import Wearer
 from training.radar_tensor.layout import RT_POSE_GRID, DatasetWriter, Split
 
-SMALL_GRID = VoxelGrid(np.array([-2.3, 1.2, -1.2]), np.array([0.2, 0.18, 0.3]), (8, 24, 24))
-"""2.4 x 4.8 x 4.3 m in coarse voxels."""
+SMALL_GRID = VoxelGrid(np.array([-1.5, 1.2, -1.2]), np.array([0.2, 0.18, 0.3]), (8, 16, 16))
+"""2.4 x 3.2 x 2.9 m in coarse voxels."""
 SMALL_RADAR = TensorRadarParams(chirp=SMALL_CHIRP, channels=16, range_span_m=None, centred=True)
 _TEST_SEED = 1_000_000
 """Added to the seeds of test recordings, so that no number of training ones reaches them."""
@@ -91,7 +91,7 @@ def recording(maker: TensorMaker, seed: int) -> VirtualTensorRadar:
         _script(random),
         lengths,
         seed=seed,
-        start_m=(random.uniform(-0.5, 0.5), random.uniform(-0.5, 0.5)),
+        start_m=(random.uniform(-0.4, 0.4), random.uniform(-0.4, 0.4)),
         heading_rad=random.uniform(-math.pi, math.pi),
     )
     grid = maker.grid
@@ -105,10 +105,10 @@ def recording(maker: TensorMaker, seed: int) -> VirtualTensorRadar:
 
 
 def _script(random: np.random.Generator) -> list[Action]:
-    """Six actions within a metre and a half of the middle."""
+    """Some actions within about a metre of the middle."""
     actions: list[Action] = []
     for _ in range(3):
-        actions.append(Walk(distance_m=random.uniform(0.5, 1.3), speed_m_s=random.uniform(0.6, 1.2)))
+        actions.append(Walk(distance_m=random.uniform(0.4, 0.8), speed_m_s=random.uniform(0.6, 1.2)))
         kind = random.integers(4)
         if kind == 0:
             actions.append(Squat(depth=random.uniform(0.4, 1.0)))

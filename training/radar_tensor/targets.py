@@ -40,7 +40,7 @@ def bump() -> Float32:
     """
     steps = np.arange(-RADIUS, RADIUS + 1, dtype=np.float64)
     squares = steps[:, None, None] ** 2 + steps[:, None] ** 2 + steps**2
-    return np.exp(-squares / (2.0 * SIGMA**2) ** 1.5).astype(np.float32)
+    return np.asarray(np.exp(-squares / (2.0 * SIGMA**2) ** 1.5), dtype=np.float32)
 
 
 def target_of(joints_m: Float64, grid: VoxelGrid) -> Target:
