@@ -14,6 +14,9 @@ from fusion.synthesis.radar_tensor import (
     Complex128,
     Scatterers,
     VirtualArray,
+    antenna_spectra,
+    azimuth_spectra,
+    elevation_weights,
     range_places,
 )
 
@@ -62,8 +65,6 @@ def spectra_of(samples: Complex128, chirp: ChirpParams) -> Complex128:
 
 def closed_form_spectra(scatterers: Scatterers, chirp: ChirpParams) -> Complex128:
     """What ``radar_tensor`` makes of the same scatterers, up to the same place: [R, D, A, E]."""
-    from fusion.synthesis.radar_tensor import antenna_spectra, azimuth_spectra, elevation_weights
-
     array = VirtualArray.of(chirp)
     azimuths = azimuth_spectra(antenna_spectra(scatterers, chirp, array), chirp, array)
     return np.asarray(np.einsum("rqad,eq->rdae", azimuths, elevation_weights(chirp, array)))
