@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -144,7 +144,8 @@ def show(directory: Directory, request: WindowRequest, *, no_gl: str, stopping: 
     application = open_application()
     observer = SessionObserver(directory, topics=shown_topics(directory), name="viewer")
     try:
-        options = ViewOptions(**{name: name in request.switched_on for name in SWITCHES}, answer=request.answer)
+        switches: dict[str, Any] = {name: name in request.switched_on for name in SWITCHES}
+        options = ViewOptions(**switches, answer=request.answer)
         window = ViewerWindow(
             directory.session.name,
             model,

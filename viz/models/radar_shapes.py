@@ -145,7 +145,7 @@ def track_lines(record: RadarTracks, track: int, opacity: float, *, dashed: bool
     kept = slice(None, None, 2) if dashed else slice(None)
     outline, edge = (foot + ring)[kept], (top + ring)[kept]
     if dashed:
-        uprights = np.concatenate([dashes(*ends, DASH_M) for ends in uprights])
+        uprights = np.concatenate([dashes(ends[0], ends[1], DASH_M) for ends in uprights])
     upper = np.concatenate([edge, uprights])
     parts = [
         _tinted(outline, colour, opacity),

@@ -123,7 +123,7 @@ def _between(power: Float64, cells: NDArray[np.int64], axis: int) -> Float64:
     def at(move: int) -> Float64:
         place = cells + move * step
         place[:, axis] = place[:, axis] % count if axis else np.clip(place[:, axis], 0, count - 1)
-        return np.log(np.maximum(power[place[:, 0], place[:, 1]], 1e-30))
+        return np.asarray(np.log(np.maximum(power[place[:, 0], place[:, 1]], 1e-30)))
 
     low, here, high = at(-1), at(0), at(1)
     bend = low - 2.0 * here + high
