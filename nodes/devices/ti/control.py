@@ -150,7 +150,7 @@ class Control:
         known = talk.greeted or talk.refusal.said
         found = refused(talk.refusal, self._config.name) if known else no_answer(self.port.name, self.port.baud or 0)
         if self.problem is None or self.problem.found != found.found:
-            self._say(found.message)
+            self._say(found.message if known else f"{found.message}. kinefuse doctor radar GRAPH looks further")
         self.problem = found
         self._again_ns = now_ns + round(self._retry_s * NS_PER_S)
         self._retry_s = min(2.0 * self._retry_s, RETRY_LAST_S)
