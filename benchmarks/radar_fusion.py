@@ -8,9 +8,10 @@
   ones.
 * ``mars``: the MARS recordings, each subject in turn: points of a real radar, and the Kinect's joints as a camera that
   tells noisy places in the world three times a second and is then away for two seconds. Errors are against the
-  Kinect's joints in these two seconds. ``points``: the radar's points tell place and speed; ``joints``: the network
-  tells joints as well, with weights that have not seen the subject. The radar's place is calibrated on the other
-  subjects. Needs the data pack (``KINEFUSE_DATA``, else ``../shared/data`` beside the checkout).
+  Kinect's joints, in these two seconds and in the light. ``points``: the radar's points tell place and speed;
+  ``joints``: the network tells joints as well, with weights that have not seen the subject. The radar's place is
+  calibrated on the other subjects. Needs the data pack (``KINEFUSE_DATA``, else ``../shared/data`` beside the
+  checkout).
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import numpy as np
 from benchmarks import scenarios
 from benchmarks.filter_accuracy import measure_all, parser, ratio, sections
 from benchmarks.scenarios import NS_PER_S, SCENARIOS, title
-from fusion.body.catalog import landmark_set
 from fusion.body.reflection import MOVING_M_S
 from fusion.body.skeleton import SEGMENT, SEGMENTS
 from fusion.estimators.radar.packing import JOINT_SET, RadarWeights
@@ -93,6 +93,9 @@ CAMERA_EVERY = 3
 CAMERA_SIGMA_M = 0.03
 DARK_FRAMES = (60, 80)
 FRAMES = 80
+SETTLED_FRAMES = 20
+"""Errors count from here."""
+KEYS = ("dark_root_mm", "dark_mpjpe_mm", "light_root_mm", "light_mpjpe_mm")
 _SEED = 20261203
 _SOURCES = {
     "pelvis": 0, "t12": 1, "head": 2, "neck": 18, "left_upper_arm": 4, "left_forearm": 5, "left_hand": 6,
@@ -189,12 +192,11 @@ def calibrated(stretches: Sequence[Stretch]) -> RadarMount:
 
 
 def played(stretch: Stretch, mount: RadarMount, weights: RadarWeights | None, *, radar: bool) -> dict[str, float]:
-    """Errors in the dark of a pipeline that is given a stretch."""
+    """Errors in the dark and in the light of a pipeline that is given a stretch."""
     pipeline = Pipeline(Rig(radars=(mount,)), radar_network=weights)
     random = np.random.default_rng([_SEED, stretch.subject, stretch.movement])
     noise = CAMERA_SIGMA_M * random.standard_normal(stretch.joints_m.shape)
-    errors = []
-    names = landmark_set(JOINT_SET)
+    errors: dict[str, list[Float64]] = {"dark": [], "light": []}
     for index, time_ns in enumerate(stretch.times_ns.astype(np.int64).tolist()):
         dark = DARK_FRAMES[0] <= index < DARK_FRAMES[1]
         if index % CAMERA_EVERY == 0 and not dark:
@@ -203,15 +205,13 @@ def played(stretch: Stretch, mount: RadarMount, weights: RadarWeights | None, *,
             pipeline.take(_points(time_ns, index, stretch.frames[index]))
         tick = Tick(measured_ns=time_ns, received_ns=time_ns)
         pipeline.take(tick)
-        if dark and pipeline.bank.people:
-            person = pipeline.bank.people[0]
-            told = pipeline.bank.landmarks_at(person, time_ns, names.name)
-            errors.append(np.linalg.norm(told - stretch.joints_m[index], axis=1))
-    if not errors:
-        return {"root_mm": float("nan"), "mpjpe_mm": float("nan")}
+        if index >= SETTLED_FRAMES and pipeline.bank.people:
+            told = pipeline.bank.landmarks_at(pipeline.bank.people[0], time_ns, JOINT_SET)
+            errors["dark" if dark else "light"].append(np.linalg.norm(told - stretch.joints_m[index], axis=1))
     return {
-        "root_mm": float(np.mean([error[0] for error in errors])) * MM_PER_M,
-        "mpjpe_mm": float(np.nanmean(errors)) * MM_PER_M,
+        f"{name}_{figure}_mm": float(value) * MM_PER_M
+        for name, values in errors.items()
+        for figure, value in (("root", np.mean(values, axis=0)[0]), ("mpjpe", np.nanmean(values)))
     }
 
 
@@ -254,7 +254,7 @@ def mars(folder: Path) -> dict[str, Any]:
         "stretches": sum(map(len, stretches.values())),
         "dark_s": (DARK_FRAMES[1] - DARK_FRAMES[0]) * PERIOD_NS / NS_PER_S,
         **{
-            name: {key: float(np.mean([row[key] for row in rows])) for key in ("root_mm", "mpjpe_mm")} if rows else None
+            name: {key: float(np.mean([row[key] for row in rows])) for key in KEYS} if rows else None
             for name, rows in found.items()
         },
     }
@@ -284,12 +284,12 @@ def print_figures(figures: dict[str, Any]) -> None:
     if "mars" in figures:
         found = figures["mars"]
         rows = [
-            (name, "", _shown(found[name]["root_mm"]), _shown(found[name]["mpjpe_mm"]))
+            (name, "", *(_shown(found[name][key]) for key in KEYS))
             for name in ("camera", "points", "joints")
             if found[name] is not None
         ]
         print(f"MARS, {found['stretches']} stretches, {found['dark_s']:g} s without the camera")
-        print_table(("told by", "", "root mm", "joints mm"), rows)
+        print_table(("told by", "", "root mm", "joints mm", "in the light", "joints mm"), rows)
 
 
 def _shown(value: float | None, digits: int = 1) -> str:
