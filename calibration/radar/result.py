@@ -55,10 +55,10 @@ class RadarCalibrationParams:
     """How well a radar that is said to be level is so."""
     correlation_s: float = 1.0
     """Frames so far apart may share an error: a person's gait, a limb in view."""
-    skeleton_rad: float = math.radians(0.2)
+    skeleton_rad: float = math.radians(0.15)
     """What cameras' skeletons may be wrong by in all frames alike: part of every confidence."""
-    skeleton_m: float = 0.01
-    skeleton_s: float = 0.001
+    skeleton_m: float = 0.013
+    skeleton_s: float = 0.002
     body: BodyParams = field(default_factory=BodyParams)
     coarse: CoarseParams = field(default_factory=CoarseParams)
 
