@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from training.radar_tensor.weights import Weights
 
 NS_PER_MS = 1e6
-RECEIVE_TIMEOUT_S = 0.5
 SMOOTHING = 0.1
 """Weight of the newest tensor in the mean step time."""
 
@@ -61,6 +60,7 @@ def run(params: Params, context: NodeContext) -> None:
     """
     from fusion.estimators.radar.tensor_decode import joints_record
     from fusion.records import RadarTensor
+    from nodes.keypoints import newest
     from training.radar_tensor.weights import read_weights
 
     weights = read_weights(Path(params.weights))
@@ -69,7 +69,7 @@ def run(params: Params, context: NodeContext) -> None:
     counters = context.counters
     counters.update(dict.fromkeys(("tensors", "with_people", "refused"), 0.0))
     while not context.stopping:
-        envelope = context.receive(RECEIVE_TIMEOUT_S)
+        envelope = newest(context)
         if envelope is None or not isinstance(envelope.record, RadarTensor):
             continue
         tensor = envelope.record
