@@ -208,3 +208,28 @@ def test_a_data_session_and_a_configuration_without_raw_samples_are_refused(tmp_
         raw_radar.run(params, Context("data"))
     with pytest.raises((ValidationError, RequestError), match="raw samples are off"):
         raw_radar.Params.model_validate({"type": "raw_radar", "cfg": lab.write_cfg(tmp_path, lanes="-1 0 0 0")})
+
+
+def test_the_sensor_is_set_up_on_its_command_line_once_the_card_records_and_stopped_at_the_end(
+    card: VirtualCard, tmp_path: Path
+) -> None:
+    pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
+    from nodes.devices.ti.fake import FakeRadar
+    from nodes.devices.ti.scenes import Recording
+
+    sensor, stop = FakeRadar(Recording([], 0.05)), threading.Event()
+    playing = threading.Thread(target=sensor.run, args=(stop.is_set,))
+    playing.start()
+    try:
+        with node(card, lab.write_cfg(tmp_path), cli_port=sensor.cli_port.shown) as context:
+            context.wait_for(lambda: sensor.device.started and sensor.begun_s is not None)
+            assert card.started_s is not None
+            assert sensor.begun_s is not None
+            assert card.started_s < sensor.begun_s
+            card.send(frames(1)[0])
+            context.wait_for(partial(published, context, 1))
+        assert not sensor.device.started
+    finally:
+        stop.set()
+        playing.join()
+        sensor.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from nodes.devices.dca1000.packets import packet
@@ -53,6 +54,8 @@ class VirtualCard:
         self.heard: list[tuple[int, bytes]] = []
         """Code and data of each command."""
         self.recording = threading.Event()
+        self.started_s: float | None = None
+        """``time.monotonic`` of the last command to start."""
         self._silent, self._refuses = silent, frozenset(refuses)
         self._closing = threading.Event()
         self._sent_bytes = self._sent_packets = 0
@@ -103,6 +106,7 @@ class VirtualCard:
         self.heard.append((code, datagram[6 : 6 + size]))
         if code == START:
             self._sent_bytes = self._sent_packets = 0
+            self.started_s = time.monotonic()
             self.recording.set()
         elif code == STOP:
             self.recording.clear()
