@@ -138,6 +138,8 @@ class TiDecoder:
         self._shared = 0
         """So many of the first bytes belong to a frame that was handed out: the next may begin among the last of them,
         if the frame lost some on its way."""
+        self._fault: tuple[int, tuple[int, ...]] | None = None
+        """By how many bytes the length of the last frame in doubt was wrong, and which of its TLVs were there."""
         self._last: tuple[int, int] | None = None
         """Number and sub-frame of the last frame."""
         self._kept: tuple[int, NDArray[np.bool_]] | None = None
@@ -259,9 +261,17 @@ class TiDecoder:
         return walked is not None and walked.clean and walked.unknown < len(walked.tlvs)
 
     def _segment(self, length: int, size: int, frames: list[TiFrame]) -> int:
-        """What lies between two magic words: a frame if no more than one thing is wrong with it."""
+        """What lies between two magic words: a frame if no more than one thing is wrong with it.
+
+        More is wrong after loss, when numbers are not where they belong; but firmware that is wrong in the same way
+        each time has not lost any.
+        """
         walked = self._walk(size)
-        if walked is not None and (walked.sufficient or (size == length and (walked.complete or walked.tlvs))):
+        if walked is None or not (walked.complete or walked.tlvs):
+            return self._lose(size)
+        fault = length - size, tuple(tlv.kind for tlv in walked.tlvs)
+        last_fault, self._fault = self._fault, fault
+        if walked.sufficient or size == length or fault == last_fault:
             return self._emit(walked, frames, doubtful=True)
         return self._lose(size)
 

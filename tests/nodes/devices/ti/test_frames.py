@@ -177,6 +177,24 @@ def test_a_wrong_length_is_found_by_the_next_magic_word(error: int) -> None:
     assert decoder.counts.doubtful == 1
 
 
+def test_a_length_that_is_too_long_holds_nothing_up() -> None:
+    """The frame comes with the head of the next one, as its TLVs have long ended."""
+    (frame,) = TiDecoder().feed(with_length(plain(1), 20_000) + plain(2)[:20])
+    assert (frame.number, frame.doubtful) == (1, True)
+
+
+def test_firmware_that_is_wrong_each_time_is_understood_from_the_second_frame_on() -> None:
+    """Both the length and the last TLV's are too long, as in a vital signs demo that TI recorded."""
+    places, speeds, _, _ = trial.truth(1, 4)
+    profile = encoder.profile(np.ones(64))
+    tlvs = [encoder.plain_points(places, speeds), profile]
+    short = [encoder.encode_frame(number, tlvs)[:-64] for number in range(1, 6)]
+    frames, counts = fed(short, end=True)
+    assert [frame.number for frame in frames] == [2, 3, 4, 5]
+    assert all(frame.doubtful and len(frame.positions_m) == 4 for frame in frames)
+    assert (counts.corrupt, counts.doubtful) == (1, 4)
+
+
 def test_no_objects() -> None:
     empty = encoder.encode_frame(1, [encoder.plain_points(np.zeros((0, 3)), []), encoder.statistics(trial.STATISTICS)])
     (frame,), counts = fed([empty])
