@@ -20,7 +20,7 @@ class GateParams:
     """Mahalanobis distance of a point in range, azimuth, elevation and radial velocity."""
     reach_m: float = 0.6
     """Of somebody who walks: no farther from the track's middle than this, seen from above."""
-    standing_reach_m: float = 0.95
+    standing_reach_m: float = 0.8
     """Of somebody who stands and may stretch out the arms."""
 
 
