@@ -119,9 +119,12 @@ class HealthModel:
         )
 
     def figures(self) -> dict[str, str]:
-        """What each node says of itself, by its name: its own counters."""
+        """What each node says of itself, by its name: its own counters that are not zero."""
         most = self.params.max_counters
-        return {node: counters_text(report.counters, most) for node, (report, _) in self.state.reports.items()}
+        return {
+            node: counters_text({name: value for name, value in report.counters.items() if value}, most)
+            for node, (report, _) in self.state.reports.items()
+        }
 
     def understated(self) -> tuple[Understated, ...]:
         """Sources that are named in the newest reports, the worst first."""

@@ -22,7 +22,7 @@ def table(frames: list[int], now_s: float | None = None, counts: list[int] | Non
     for index, frame in enumerate(frames):
         record = lab.radar_points(index / 20, counts[index] if counts else 10)
         model.update("radar1/points", replace(record, frame=frame), index * NS // 20)
-    report = lab.health("radar1", {"out radar1/points": (20.0, 0.0, 0, 0)}, counters={"resyncs": 2.0})
+    report = lab.health("radar1", {"out radar1/points": (20.0, 0.0, 0, 0)}, counters={"silent": 0.0, "resyncs": 2.0})
     model.update("@/health", report, 0)
     (row,) = model.radars(round(now_s * NS) if now_s is not None else (len(frames) - 1) * NS // 20)
     return row
