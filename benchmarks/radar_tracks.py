@@ -13,7 +13,7 @@ the pelvis.
 * ``position_cm``: root mean square of the horizontal error; ``position_median_cm``; ``velocity_m_s``: RMS, horizontal.
 * ``nees``: mean of e' P^-1 e over horizontal position and velocity, divided by four: 1 is honest, above is too sure;
   ``nees_position``: the position alone, divided by two; ``within_95``: share of positions inside the 95 % ellipse.
-* ``closest_m``: the least distance between two pelvises in the scene.
+* ``closest_m``: the least distance between two pelvises in the scene, where there are two.
 * ``frame_ms``: mean processor time of a step.
 
 MARS (An & Ogras 2021; needs the data pack): one person in front of the radar, ten movements a subject, about 10 Hz; a
@@ -89,8 +89,9 @@ def random_script(random: np.random.Generator, start_m: Float64, heading_rad: fl
         place, heading, spent_s = goal, towards, spent_s + distance / speed + 2.0
         kind = random.random()
         if kind < 0.25:
-            actions.append(Stand(duration_s=float(random.uniform(1.0, 6.0))))
-            spent_s += actions[-1].duration_s
+            pause_s = float(random.uniform(1.0, 6.0))
+            actions.append(Stand(duration_s=pause_s))
+            spent_s += pause_s
         elif kind < 0.4:
             actions.append(Squat())
             spent_s += 2.8
@@ -272,7 +273,8 @@ def simulated_score(people: int, radars: int, seed: int, duration_s: float, para
             score.errors.append(error)
             score.covariances.append(tracks.covariances[row][np.ix_([0, 1, 3, 4], [0, 1, 3, 4])].astype(np.float64))
     score.ids = [len(ids) for ids in known]
-    return {"people": people, "radars": radars, "seed": seed, "closest_m": closest_m, **score.figures()}
+    apart = {"closest_m": closest_m} if people > 1 else {}
+    return {"people": people, "radars": radars, "seed": seed, **apart, **score.figures()}
 
 
 # ---------------------------------------------------------------- MARS

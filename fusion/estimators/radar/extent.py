@@ -86,9 +86,11 @@ def learned(
 
 def _root(matrix: Float64) -> Float64:
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values)) @ vectors.T
+    root: Float64 = (vectors * np.sqrt(values)) @ vectors.T
+    return root
 
 
 def _inverse_root(matrix: Float64) -> Float64:
     values, vectors = np.linalg.eigh(matrix)
-    return (vectors / np.sqrt(values)) @ vectors.T
+    root: Float64 = (vectors / np.sqrt(values)) @ vectors.T
+    return root

@@ -291,7 +291,8 @@ class RadarTracker:
                 if other is not view
             )
             self._update(track, view, frame, free, divided, row, merged)
-        return free[divided.owner == NOISE]
+        unclaimed: Int64 = free[divided.owner == NOISE]
+        return unclaimed
 
     def _update(
         self, track: Track, view: View, frame: _Frame, free: Int64, divided: Shares, row: int, merged: bool

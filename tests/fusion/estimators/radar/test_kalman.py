@@ -37,7 +37,7 @@ def test_the_update_agrees_with_the_information_form(seed: int, measures: int) -
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_radar_update_agrees_with_stone_soup(seed: int) -> None:
     """Stone Soup's bearing is positive to the left and its axes are forward, left, up: same measure, other sign."""
-    models = pytest.importorskip("stonesoup.models.measurement.nonlinear", reason="pip install stonesoup: test oracle")
+    models = pytest.importorskip("stonesoup.models.measurement.nonlinear", reason="pip install 'kinefuse[oracle]'")
     from stonesoup.types.array import CovarianceMatrix, StateVector
     from stonesoup.types.detection import Detection
     from stonesoup.types.hypothesis import SingleHypothesis
