@@ -24,8 +24,14 @@ LACKS_DOPPLER_STEP = (
 )
 MOST_MOTION = 300.0
 """m, m/s, m/s^2: targets above these are none."""
-_TARGET = np.dtype([("id", "<u4"), ("motion", "<f4", 9), ("covariance", "<f4", (4, 4)), ("end", "<f4", 2)])
-_SHORT_TARGET = np.dtype([("id", "<u4"), ("motion", "<f4", 9)])
+MOST_TARGET_ID = 1023
+_TARGETS = (
+    np.dtype([("id", "<u4"), ("motion", "<f4", 9), ("covariance", "<f4", (4, 4)), ("gain", "<f4"), ("sure", "<f4")]),
+    np.dtype([("id", "<u4"), ("mixed", "<f4", 9), ("covariance", "<f4", (4, 4)), ("gain", "<f4")]),
+    np.dtype([("id", "<u4"), ("mixed", "<f4", 9)]),
+)
+"""Rows of 112 bytes, and of 108 and 40 in early trackers, which send x y vx vy ax ay z vz az."""
+_IN_ORDER = (0, 1, 6, 2, 3, 7, 4, 5, 8)
 _HEIGHT = np.dtype([("id", "<u4"), ("top", "<f4"), ("bottom", "<f4")])
 _VITALS = struct.Struct("<2H33f")
 _TEMPERATURE = struct.Struct("<iI10h")
@@ -182,23 +188,34 @@ def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _targets(content: Content, payload: bytes) -> bool:
-    whole = len(payload) % _TARGET.itemsize == 0
-    if not whole and len(payload) % _SHORT_TARGET.itemsize:
+    for form in _TARGETS:
+        if len(payload) % form.itemsize == 0:
+            rows = np.frombuffer(payload, form)
+            if (rows["id"] <= MOST_TARGET_ID).all():  # Rows of another size would have numbers here.
+                break
+    else:
         return False
-    rows = np.frombuffer(payload, _TARGET if whole else _SHORT_TARGET)
-    good = [row for row in rows if (np.abs(row["motion"]) < MOST_MOTION).all()]
-    content.absurd += len(rows) - len(good)
-    content.targets = tuple(_target(row, whole=whole) for row in good)
+    motions = rows["motion"] if "motion" in (form.names or ()) else rows["mixed"][:, _IN_ORDER]
+    good = (np.abs(motions) < MOST_MOTION).all(axis=1)
+    content.absurd += int(len(rows) - np.count_nonzero(good))
+    content.targets = tuple(
+        _target(row, motion) for row, motion in zip(rows[good], motions[good].tolist(), strict=True)
+    )
     return True
 
 
-def _target(row: np.void, *, whole: bool) -> Target:
-    x, y, z, vx, vy, vz, ax, ay, az = row["motion"].tolist()
-    motion = (x, y, z), (vx, vy, vz), (ax, ay, az)
-    if not whole:
-        return Target(int(row["id"]), *motion)
-    gain, confidence = row["end"].tolist()
-    return Target(int(row["id"]), *motion, row["covariance"].copy(), gain, confidence)
+def _target(row: np.void, motion: list[float]) -> Target:
+    x, y, z, vx, vy, vz, ax, ay, az = motion
+    names = row.dtype.names or ()
+    return Target(
+        int(row["id"]),
+        (x, y, z),
+        (vx, vy, vz),
+        (ax, ay, az),
+        row["covariance"].copy() if "covariance" in names else None,
+        float(row["gain"]) if "gain" in names else None,
+        float(row["sure"]) if "sure" in names else None,
+    )
 
 
 def _target_index(content: Content, payload: bytes) -> bool:

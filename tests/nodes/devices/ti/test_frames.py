@@ -298,6 +298,12 @@ def test_a_lost_end_of_a_few_bytes_does_not_take_the_next_frame_along() -> None:
         assert [frame.number for frame in frames] == [1, 2, 3], lost
 
 
+def test_padding_that_is_lost_costs_nothing() -> None:
+    frames, counts = fed([plain(1, 11)[:-10], plain(2), plain(3)])
+    assert [(frame.number, frame.doubtful) for frame in frames] == [(1, True), (2, False), (3, False)]
+    assert (len(frames[0].positions_m), counts.corrupt) == (11, 0)
+
+
 def test_the_end_of_the_stream_gives_what_was_in_doubt() -> None:
     decoder = TiDecoder()
     text = plain(1, 20, announced=1)

@@ -58,11 +58,19 @@ def test_targets(form: str) -> None:
     assert (got[0].gain, got[0].confidence) == (2.0, 0.75)
 
 
-def test_targets_of_early_firmware_have_no_covariance() -> None:
-    row = struct.pack("<I9f", 3, *range(9))
-    (target,) = framed((layout.TARGETS, row)).targets
-    assert (target.id, target.position_m, target.acceleration_m_s2) == (3, (0.0, 1.0, 2.0), (6.0, 7.0, 8.0))
-    assert (target.covariance, target.gain, target.confidence) == (None, None, None)
+@pytest.mark.parametrize("count", [1, 5, 14, 27])
+@pytest.mark.parametrize("more", [0, 17])
+def test_targets_of_early_firmware_have_another_order(count: int, more: int) -> None:
+    """x y vx vy ax ay z vz az, and 14 rows of 40 bytes are as long as 5 of 112."""
+    numbers = (1.0, 2.0, 0.25, 0.5, 0.0, 0.125, 1.5, -0.25, -0.5, *(0.5,) * more)
+    rows = b"".join(struct.pack(f"<I{len(numbers)}f", k, *numbers) for k in range(count))
+    got = framed((layout.TARGETS, rows)).targets
+    assert [target.id for target in got] == list(range(count))
+    for target in got:
+        assert target.position_m == (1.0, 2.0, 1.5)
+        assert target.velocity_m_s == (0.25, 0.5, -0.25)
+        assert target.acceleration_m_s2 == (0.0, 0.125, -0.5)
+        assert (target.covariance is None, target.gain, target.confidence) == (not more, 0.5 if more else None, None)
 
 
 def test_targets_that_cannot_be_are_dropped() -> None:
