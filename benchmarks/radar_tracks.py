@@ -22,6 +22,8 @@ NaN (subject 1's training frames) any confirmed track counts as the person.
 
 * ``coverage``: frames with a confirmed track within 1 m, from a second after the start; ``ghost_share``: frames with a
   second confirmed track; ``births``: confirmed tracks in all, ten movements (nine of subject 4) need as many.
+* ``about_mean_cm``: RMS of the error about its mean over the subject, ``mean_right_cm`` and ``mean_forward_cm``, which
+  holds how far the axes of Kinect and of the radar are apart.
 
 The parameters were set on seeds 101 to 103 and on MARS subject 1; ``seeds`` here are others.
 """
@@ -381,6 +383,10 @@ def mars_score(path: Path, params: TrackerParams) -> dict[str, Any]:
         "ghost_share": total["second"] / total["counted"],
         "births": total["births"],
         "position_cm": 100.0 * math.sqrt(total["square_m2"] / pairs),
+        "about_mean_cm": 100.0
+        * math.sqrt(
+            max(total["square_m2"] / pairs - (total["shift_x_m"] ** 2 + total["shift_y_m"] ** 2) / pairs**2, 0.0)
+        ),
         "mean_right_cm": 100.0 * total["shift_x_m"] / pairs,
         "mean_forward_cm": 100.0 * total["shift_y_m"] / pairs,
         "nees_position": total["nees_sum"] / pairs / 2.0,

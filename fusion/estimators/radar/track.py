@@ -72,6 +72,8 @@ class Track:
     extent: Extent
     born_ns: int
     seen_ns: int
+    needed_points: float
+    """What a frame must have of it to count for its birth."""
     confirmed: bool = False
     held_until_ns: int = 0
     credit_s: float = 0.0
@@ -109,7 +111,7 @@ class Look:
 
 def is_born(track: Track, now_ns: int, params: LifeParams) -> bool:
     """Whether the newest frames make an unconfirmed track a body: M of N, moving, and going where it says it goes."""
-    hits = [look for look in track.looks if look.points >= params.birth_points]
+    hits = [look for look in track.looks if look.points >= track.needed_points]
     if len(hits) < params.birth_hits or (now_ns - track.born_ns) / NANOSECONDS < params.birth_s:
         return False
     if sum(look.moving for look in hits) / len(hits) < params.moving_share:
@@ -133,7 +135,7 @@ def is_dead(track: Track, now_ns: int, mounts: Sequence[RadarMount], params: Lif
     unseen_s = track.unseen_s(now_ns)
     if not track.confirmed:
         frames = len(track.looks)
-        hits = sum(look.points >= params.birth_points for look in track.looks)
+        hits = sum(look.points >= track.needed_points for look in track.looks)
         hopeless = frames >= params.birth_frames and hits < params.birth_hits
         return unseen_s > params.young_s or hopeless
     if now_ns <= track.held_until_ns or unseen_s <= params.lost_s:

@@ -353,28 +353,30 @@ class RadarTracker:
         labels = cluster(frame.local_m[left], frame.measured[left, RADIAL_VELOCITY], self.params.clusters)
         for label in range(int(labels.max(initial=NOISE)) + 1):
             members = left[labels == label]
-            if self._may_begin(frame, members):
-                self._begin(frame, members)
+            needed = self._needed_points(frame, members)
+            if len(members) >= needed:
+                self._begin(frame, members, needed)
 
-    def _may_begin(self, frame: _Frame, members: Int64) -> bool:
+    def _needed_points(self, frame: _Frame, members: Int64) -> float:
+        """How many points a cluster must have to be a young track; infinitely many where none may begin."""
         life = self.params.life
         middle = frame.places_m[members].mean(axis=0)
         distance, azimuth, elevation, _ = frame.measured[members].mean(axis=0)
         if not in_view(middle, frame.mount) or abs(elevation) > frame.mount.elevation_fov_rad + _ELEVATION_SLACK_RAD:
-            return False
+            return np.inf
         needed = float(life.birth_points)
         for track in self.state.tracks:
             if np.hypot(*(track.state[:2] - middle[:2])) < self._reach_m(track) + life.birth_margin_m:
-                return False
+                return np.inf
             prediction = predict_measure(track.state, frame.mount)
             if prediction is None or not track.confirmed:
                 continue
             behind = distance > prediction.measure[RANGE] + self.params.gate.standing_reach_m
             if behind and abs(azimuth - prediction.measure[AZIMUTH]) < self.params.noise.separable_rad:
                 needed = life.shadow_factor * life.birth_points
-        return len(members) >= needed
+        return needed
 
-    def _begin(self, frame: _Frame, members: Int64) -> None:
+    def _begin(self, frame: _Frame, members: Int64, needed: float) -> None:
         noise = self.params.noise
         middle = frame.measured[members].mean(axis=0)
         place = frame.places_m[members].mean(axis=0)
@@ -401,6 +403,7 @@ class RadarTracker:
             extent=extent,
             born_ns=frame.time_ns,
             seen_ns=frame.time_ns,
+            needed_points=needed,
             measured_ns={frame.mount.name: frame.time_ns},
             looks=deque(maxlen=self.params.life.birth_frames),
         )
