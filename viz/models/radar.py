@@ -109,8 +109,8 @@ class RadarModelState:
     """By radar."""
     tracks: dict[str, TrackSource] = field(default_factory=dict)
     """By topic."""
-    joints: dict[str, tuple[RadarJoints, int]] = field(default_factory=dict)
-    """Newest record of each topic and when it was published (ns)."""
+    joints: dict[tuple[str, str], tuple[RadarJoints, int]] = field(default_factory=dict)
+    """Newest record of each topic and radar and when it was published (ns)."""
     refused: int = 0
     """Records of radars that the profile has not, of unknown landmarks, or beyond the bounds."""
 
@@ -148,10 +148,11 @@ class RadarModel:
         """Keep a network's newest answer."""
         known = LANDMARK_SETS.get(record.landmark_set)
         fits = known is not None and record.positions_m.shape[1] == len(known.landmark_names)
-        if record.radar not in self._mounts or not fits or not self._room(self.state.joints, topic):
+        key = topic, record.radar
+        if record.radar not in self._mounts or not fits or not self._room(self.state.joints, key):
             self.state.refused += 1
             return
-        self.state.joints[topic] = (record, published_ns)
+        self.state.joints[key] = (record, published_ns)
 
     def drawing(
         self, now_ns: int, options: RadarOptions, ellipsoids: bool = False, ended: Collection[str] = ()
@@ -202,8 +203,8 @@ class RadarModel:
             for name, source in sorted(self.state.points.items())
         )
 
-    def _room(self, known: Collection[str], name: str) -> bool:
-        return name in known or len(known) < self.params.max_sources
+    def _room(self, known: Collection[object], key: object) -> bool:
+        return key in known or len(known) < self.params.max_sources
 
     def _point_dots(self, now_ns: int) -> Iterator[Points]:
         for name, source in self.state.points.items():
@@ -214,7 +215,7 @@ class RadarModel:
                     yield radar_dots(record, self._mounts[name], share, self.params.max_points)
 
     def _joints(self, now_ns: int, ellipsoids: bool, ended: Collection[str]) -> Iterator[tuple[Points, Lines]]:
-        for topic, (record, published_ns) in sorted(self.state.joints.items()):
+        for (topic, _), (record, published_ns) in sorted(self.state.joints.items(), key=lambda item: item[0]):
             share = self._share(topic, published_ns, now_ns, ended)
             mount = self._mounts[record.radar]
             for person in range(min(len(record.ids), self.params.max_people) if share else 0):

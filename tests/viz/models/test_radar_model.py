@@ -134,6 +134,18 @@ def test_the_view_starts_at_confirmed_bodies_where_there_are_no_people() -> None
     assert model.scene(0, ViewOptions()).centre_m == pytest.approx(tuple(lab.people(0.0).positions_m[0, 0, :2]))
 
 
+def test_joints_of_two_radars_on_one_topic_stand_beside_each_other() -> None:
+    other = replace(MOUNTS[0], name="radar2", position_world_m=np.array([0.0, 3.0, 1.0]))
+    model = RadarModel((*MOUNTS, other))
+    record = lab.radar_joints(0.0)
+    for name in ("radar1", "radar2", "radar1"):
+        model.add_joints("fusion/joints", replace(record, radar=name), 0)
+    places = model.drawing(0, RadarOptions()).points.positions
+    count = record.positions_m.shape[1]
+    assert len(places) == 2 * count
+    np.testing.assert_allclose(places[count:] - places[:count], np.tile([0.0, 6.0, 0.0], (count, 1)), atol=1e-5)
+
+
 def test_records_that_cannot_be_placed_are_counted_and_not_drawn() -> None:
     model = SceneModel()
     model.update("radar1/points", lab.radar_points(0.0), 0)
