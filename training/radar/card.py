@@ -21,8 +21,8 @@ from training.radar.train import Settings
 META = "meta.json"
 LICENCE = "Apache-2.0 (trained on MARS, MIT licence)"
 CREDIT = (
-    "MARS (S. An and U. Ogras, ACM TECS 20(5s), 2021; repository SizheAn/MARS, MIT licence): points of one TI IWR1443 "
-    "of four people, ten movements, Kinect v2 joints"
+    "MARS (S. An and U. Ogras, ACM TECS 20(5s), 2021; repository SizheAn/MARS, Copyright (c) 2021 SizheAn, MIT "
+    "License): points of one TI IWR1443 of four people, ten movements, Kinect v2 joints"
 )
 
 

@@ -48,7 +48,7 @@ class Settings:
     hidden: int = 192
     pooled: int = 96
     dropout: float = 0.2
-    steps: int = 600
+    steps: int = 500
     """Of each member."""
     judge_steps: int = 300
     """Of each network that leaves one more subject out, to scale deviations by how wrong it is there."""
