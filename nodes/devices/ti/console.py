@@ -4,7 +4,7 @@ The sensor echoes what it is sent, says ``Done``, or ``Error N`` with words befo
 it, or that it does not know the command, and then shows its prompt. Remarks such
 as "Ignored: Sensor is already stopped" come before a ``Done``.
 
-Source: the command line of TI's mmWave SDK 3 (``utils/cli/src/cli.c``) by its documentation.
+As the command line of TI's mmWave SDK 3 is described; no device was asked.
 """
 
 from __future__ import annotations
