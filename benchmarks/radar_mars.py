@@ -1,6 +1,6 @@
-"""Joints from radar points on the official split of MARS: the shipped recipe beside answers that see no radar.
+"""Joints from radar points on the official split of MARS: our network beside answers that see no radar.
 
-    python -m benchmarks.radar_mars [--weights NAME|FILE.npz] [--json]
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.radar_mars [--weights NAME|FILE.npz] [--json]
 
 Needs the data pack (``KINEFUSE_DATA``, else ``../shared/data`` beside the checkout). 7,984 test frames of four people
 and ten movements; every clip (one person, one movement) begins with a network that knows nothing, which sees its
@@ -14,7 +14,8 @@ have no joints in our source; deviations are scaled on the validate frames of su
 * ``mean_pose``: mean of the network's training frames; ``mean_pose_subject``, ``mean_pose_subject_movement``: the
   mean of the same person (and movement) in all train and validate frames, told who it is and what is done: no radar.
 
-``frame_ms`` is the time that ``RadarPoser.step`` takes for a frame on this machine (median; ``frame_ms_p99``).
+``frame_ms`` is the time that ``RadarPoser.step`` takes for a frame on this machine (median; ``frame_ms_p99``), with one
+thread of products, as every node has it.
 """
 
 from __future__ import annotations
