@@ -10,7 +10,7 @@ demo:
 	$(BIN)/kinefuse demo $(ARGS)
 
 test:
-	scripts/setup.sh all,dev,learning
+	scripts/setup.sh all,dev,learning,raw-radar
 	$(MAKE) --no-print-directory lint
 	-$(BIN)/kinefuse models get blazepose-full
 	# Products of small matrices are many times slower in several threads, as the nodes know too.
@@ -23,7 +23,7 @@ lint:
 	$(BIN)/lint-imports
 
 setup:
-	scripts/setup.sh all,dev,learning
+	scripts/setup.sh all,dev,learning,raw-radar
 
 screenshot:
 	scripts/screenshot.sh

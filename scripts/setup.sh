@@ -2,7 +2,7 @@
 # Makes .venv with Kinefuse and the named extras, and the system packages that the viewer needs.
 #
 #   scripts/setup.sh all            what `make demo` does
-#   scripts/setup.sh all,dev,learning   what `make test` does; with torch, a CPU build unless an NVIDIA GPU is there
+#   scripts/setup.sh all,dev,learning,raw-radar   what `make test` does; with torch, a CPU build unless an NVIDIA GPU is there
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras=${1:-all}
