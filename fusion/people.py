@@ -423,12 +423,14 @@ class People:
             return None
         return self._new_person(self._births.from_orientations(q_world_from_segment, segments, time_ns, still=still))
 
-    def bear_from_joints(self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int) -> Person | None:
+    def bear_from_joints(
+        self, set_name: str, points_m: Float64, variance_m2: Float64, time_ns: int, apart_m: float
+    ) -> Person | None:
         """Start somebody from joints [K, 3] with variances [K] that are too weak to tell lengths of limbs.
 
-        None where they do not make a plausible new body, or somebody is there.
+        None where they do not make a plausible new body, or somebody is within ``apart_m``.
         """
-        if self.nearest(points_m, set_name, time_ns, self.params.association.birth_distance_m) is not None:
+        if self.nearest(points_m, set_name, time_ns, apart_m) is not None:
             return None
 
         def start(lengths_m: Float64 | None) -> State | None:

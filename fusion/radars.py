@@ -79,6 +79,8 @@ class JointParams:
     """Least cosine between where somebody is known to face and the radar: the network knows fronts only."""
     birth_s: float = 1.0
     """A track that is nobody's bears somebody whom no landmarks show, once its joints have been told for so long."""
+    apart_m: float = 1.0
+    """Nobody is born nearer to somebody who is there: a radar takes an arm for another body now and then."""
     near_m: float = 0.6
     """Joints without a track are the person's whose joints are so near on average."""
     death_s: float = 3.0
@@ -219,7 +221,10 @@ class Radars:
         since = self._told_since_ns.setdefault(track, record.measured_ns)
         waited = record.measured_ns - since >= self.params.joints.birth_s * NS_PER_S
         if waited and bank.quiet_s(record.measured_ns) >= self.params.joints.birth_s:
-            born = bank.bear_from_joints(record.landmark_set, places_m, variances_m2.mean(1), record.measured_ns)
+            variances = variances_m2.mean(1)
+            born = bank.bear_from_joints(
+                record.landmark_set, places_m, variances, record.measured_ns, self.params.joints.apart_m
+            )
             if born is not None and track >= 0:
                 self._bound[born.identity] = track
 
