@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.radar.recording import NS_PER_S, Trail
 from fusion.body.reflection import reflecting_share
-from fusion.records import Array, Bool, Float64
+from fusion.records import Array, Bool, Float64, Int64
 from fusion.synthesis.motion import smooth
 from fusion.synthesis.wearer import CAPSULE_RADIUS_M, CAPSULES, capsule_ends
 
@@ -21,6 +21,9 @@ _SURFACE = 0.84
 SHARES: Float64 = np.repeat([reflecting_share(capsule.segment) for capsule in CAPSULES], PLACES_PER_CAPSULE)
 SHARES /= SHARES.sum()
 """[K] how often each place reflects, if all of them move."""
+_PARTS = [capsule.segment.removeprefix("right_").removeprefix("left_") for capsule in CAPSULES]
+PART: Int64 = np.repeat([sorted(set(_PARTS)).index(part) for part in _PARTS], PLACES_PER_CAPSULE)
+"""[K] which part of the body each place is on; left and right are one."""
 DEPTHS_M: Float64 = _SURFACE * np.repeat(CAPSULE_RADIUS_M, PLACES_PER_CAPSULE)
 """[K] how much nearer to the radar the reflecting surface is than the middle of the limb."""
 

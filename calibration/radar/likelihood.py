@@ -2,8 +2,8 @@
 
 Each point is from one of K places on the body or from nowhere: a mixture of
 normal densities in range, azimuth, elevation and radial velocity, and a uniform
-one. A place counts as often as its part of the body reflects (``reflecting_share``)
-and as it moves along the line of sight. What lies outside the field of view is
+one. A place counts as often as its part of the body reflects (at first
+``reflecting_share``) and as it moves along the line of sight. What lies outside the field of view is
 never seen: the density of the body is that within it.
 
 The score is the derivative of the log likelihood by the parameters (Fisher), the
@@ -53,6 +53,8 @@ class Model(NamedTuple):
     """Share of points that are from nobody."""
     full_speed_m_s: float
     """What moves radially at least as fast is always seen."""
+    shares: Float64 = SHARES
+    """[K] how often each place reflects if all of them move."""
 
 
 class Score(NamedTuple):
@@ -73,6 +75,10 @@ class Score(NamedTuple):
     """[4] and of their residuals."""
     owners: Float64
     """[N] probability of each point to be the body's."""
+    hits: Float64
+    """[K] how many points are from each place, by their probabilities,"""
+    exposure: Float64
+    """[K] and how many would be if its share were 1."""
 
 
 def to_polar(points_m: Float64) -> Float64:
@@ -100,11 +106,11 @@ def score(
     frames = np.zeros((len(first) - 1, PARAMETERS))
     information = np.zeros((PARAMETERS, PARAMETERS))
     sums = np.zeros((3, MEASURES))
-    owners = np.zeros(len(measured))
-    arrays = (measured, first, *places, SHARES, DEPTHS_M)
+    owners, parts = np.zeros(len(measured)), np.zeros((2, len(SHARES)))
+    arrays = (measured, first, *places, model.shares, DEPTHS_M)
     numbers = (model.sigmas, model.low, model.high, model.clutter, model.full_speed_m_s)
-    value = _score(*arrays, r_world_from_radar, pose, *numbers, frames, information, sums, owners)
-    return Score(float(value), frames, information, float(owners.sum()), sums[0], sums[1], sums[2], owners)
+    value = _score(*arrays, r_world_from_radar, pose, *numbers, frames, information, sums, owners, parts)
+    return Score(float(value), frames, information, float(owners.sum()), sums[0], sums[1], sums[2], owners, *parts)
 
 
 @njit(cache=True)
@@ -193,11 +199,13 @@ def _score(
     information: Float64,
     sums: Float64,
     owners: Float64,
+    parts: Float64,
 ) -> float:
-    """Fill ``frames``, ``information``, ``sums`` (counted, squares, residuals), ``owners``; log likelihood."""
+    """Fill what ``Score`` holds: ``sums`` are counted, squares and residuals, ``parts`` are hits and exposure."""
     count = shares.shape[0]
     values, rows = np.zeros((count, 4)), np.zeros((count, 4, 8))
     weight, chance, whole = np.zeros(count), np.zeros(count), np.ones((count, 4), np.bool_)
+    view, body_points = np.zeros(count), 0.0
     drift, own, residual = np.zeros(8), np.zeros(8), np.zeros(4)
     uniform = clutter
     for m in range(4):
@@ -218,13 +226,15 @@ def _score(
             weight[k] = shares[k] * (min(abs(values[k, 3]) / full_speed, 1.0) + _ALWAYS)
             in_azimuth, by_azimuth, whole[k, 1] = _inside(values[k, 1], sigmas[1], low[1], high[1])
             in_elevation, by_elevation, whole[k, 2] = _inside(values[k, 2], sigmas[2], low[2], high[2])
-            seen += weight[k] * in_azimuth * in_elevation
+            view[k] = in_azimuth * in_elevation
+            seen += weight[k] * view[k]
             for j in range(8):
                 drift[j] += weight[k] * (
                     by_azimuth * in_elevation * rows[k, 1, j] + in_azimuth * by_elevation * rows[k, 2, j]
                 )
         # Where hardly anything of the body is in view, what is seen there is taken for clutter.
         visible = max(seen, 1e-3)
+        body_points = 0.0
         if seen < 1e-3:
             drift[:] = 0.0
         for i in range(first[f], first[f + 1]):
@@ -243,6 +253,7 @@ def _score(
             total += math.log(max(body + uniform, 1e-300))
             owner = body / max(body + uniform, 1e-300)
             owners[i] = owner
+            body_points += owner
             if owner < _NEGLIGIBLE:
                 continue
             for j in range(8):
@@ -251,6 +262,7 @@ def _score(
                 if chance[k] <= 1e-6 * density:
                     continue
                 part = owner * chance[k] / density
+                parts[0, k] += part
                 for m in range(4):
                     residual[m] = measured[i, m] - values[k, m]
                     if whole[k, m]:
@@ -264,6 +276,9 @@ def _score(
                 frames[f, j] += own[j]
                 for other in range(j + 1):
                     information[j, other] += own[j] * own[other]
+        for k in range(count):
+            if weight[k] > 0.0:
+                parts[1, k] += body_points * weight[k] / shares[k] * view[k] / visible
     for j in range(8):
         for other in range(j):
             information[other, j] = information[j, other]

@@ -89,12 +89,26 @@ def _turn(axis: int, angle_rad: float) -> Float64:
     return quaternion.to_matrix(quaternion.from_rotvec(angle_rad * np.eye(3)[axis]))
 
 
+class _EvenRadar(VirtualRadar):
+    """Sees every part of a body as often as any other."""
+
+    def __init__(self, mount: RadarMount, params: RadarParams, wearers: Sequence[Wearer], seed: int) -> None:
+        super().__init__(mount, params, wearers, seed)
+        self._shares = np.full_like(self._shares, 1.0 / len(self._shares))
+
+
 def seen(
-    radar: Placed, wearer: Wearer, seed: int, params: RadarParams | None = None, *, biased: bool = False
+    radar: Placed,
+    wearer: Wearer,
+    seed: int,
+    params: RadarParams | None = None,
+    *,
+    biased: bool = False,
+    even: bool = False,
 ) -> list[RadarPoints]:
-    """What the radar tells, late and off by its biases."""
+    """What the radar tells, late, and if asked off by its biases, or of a body all of whose parts reflect alike."""
     p = params or RadarParams()
-    virtual = VirtualRadar(radar.mount, p, (wearer,), seed)
+    virtual = (_EvenRadar if even else VirtualRadar)(radar.mount, p, (wearer,), seed)
     late_ns = round(radar.time_offset_s * NS_PER_S)
     return [_disturbed(record, late_ns, biased) for _, record in virtual.frames(0, round(SECONDS * p.rate_hz), 0)]
 

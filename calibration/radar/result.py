@@ -51,6 +51,8 @@ class RadarCalibrationParams:
     """How much too far or too near a radar usually takes surfaces to be: a standard deviation."""
     full_speed_m_s: float = 0.3
     """What moves radially at least as fast is always seen."""
+    share_points: float = 20.0
+    """How often each part of a body reflects is learned; the usual counts as so many points of the part."""
     level_rad: float = math.radians(2.0)
     """How well a radar that is said to be level is so."""
     correlation_s: float = 1.0

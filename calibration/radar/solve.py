@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2
 
-from calibration.radar.body import MovingBody
+from calibration.radar.body import PART, SHARES, MovingBody
 from calibration.radar.checks import after, apart, before, lost, unseen
 from calibration.radar.coarse import clusters, first_pose
 from calibration.radar.likelihood import (
@@ -199,7 +199,17 @@ def _learned(model: Model, said: Score, points: int, usual: Float64, params: Rad
     shown = np.where(enough, np.sqrt(said.squares / np.maximum(said.counted, 1.0)), usual)
     sigmas = np.clip(shown, params.noise_low * usual, params.noise_high * usual)
     clutter = float(np.clip(1.0 - said.body / points, 0.005, 0.8))
-    return model._replace(sigmas=sigmas, clutter=clutter)
+    return model._replace(sigmas=sigmas, clutter=clutter, shares=_shares(said, params))
+
+
+def _shares(said: Score, params: RadarCalibrationParams) -> Float64:
+    """How often each part of the body reflects: what the points tell, drawn towards what is usual."""
+    hits = np.bincount(PART, said.hits)
+    exposure = np.bincount(PART, said.exposure)
+    usual = np.bincount(PART, SHARES) / np.bincount(PART)
+    kept = params.share_points
+    shares = ((hits + kept) / (exposure + kept / usual))[PART]
+    return np.asarray(shares / shares.sum())
 
 
 # ---------------------------------------------------------------- how surely

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.radar.body import PLACES_PER_CAPSULE, SHARES, BodyParams, MovingBody
+from calibration.radar.body import PART, PLACES_PER_CAPSULE, SHARES, BodyParams, MovingBody
 from calibration.radar.practice import exact, walker
 from calibration.radar.recording import NS_PER_S, Trail
 from fusion.records import Float64
@@ -31,6 +31,14 @@ def test_shares_are_those_of_all_places() -> None:
     assert SHARES.shape == (len(CAPSULES) * PLACES_PER_CAPSULE,)
     assert SHARES.sum() == pytest.approx(1.0)
     assert (SHARES > 0.0).all()
+
+
+def test_a_part_is_both_sides_and_no_other() -> None:
+    names = [capsule.segment for capsule in CAPSULES for _ in range(PLACES_PER_CAPSULE)]
+    arms = {int(PART[k]) for k, name in enumerate(names) if name.endswith("upper_arm")}
+    assert len(arms) == 1
+    assert sum(part in arms for part in PART.tolist()) == 2 * PLACES_PER_CAPSULE
+    assert len(set(PART.tolist())) == 11
 
 
 def test_the_middle_place_is_in_the_middle_of_its_capsule(trail: Trail) -> None:

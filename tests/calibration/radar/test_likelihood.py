@@ -113,6 +113,8 @@ def test_the_kernel_says_what_plain_numpy_says(seed: int) -> None:
     assert 0.0 < said.body <= len(measured)
     assert (said.owners >= 0.0).all()
     assert (said.frames[1] == 0.0).all()
+    assert said.hits.sum() == pytest.approx(said.body, rel=1e-4)
+    assert (SHARES * said.exposure).sum() == pytest.approx(said.body, rel=1e-9)
 
 
 def drawn_points(seed: int, places: Places, turn: Float64, position: Float64, count: int) -> tuple[Float64, Int64]:

@@ -87,6 +87,16 @@ def test_a_radar_of_other_noise_that_sees_less_is_recovered_too(played: Played) 
     assert found.body_points < 0.95 * found.points
 
 
+def test_a_body_that_reflects_otherwise_is_learned(played: Played) -> None:
+    """Feet as often as the trunk: with the usual shares the pose would be too low by a hand."""
+    frames = gather_frames(seen(played.radar, played.person, 21, even=True), RADAR)
+    learned, kept = (
+        calibrate(frames, played.trail, RadarCalibrationParams(share_points=points)) for points in (20.0, 1e9)
+    )
+    assert within_goals(learned, played.radar), errors(learned, played.radar)
+    assert errors(kept, played.radar)[1] > 1.5 * errors(learned, played.radar)[1]
+
+
 def test_constant_errors_of_the_radar_s_angles_turn_the_pose(played: Played) -> None:
     frames = gather_frames(seen(played.radar, played.person, 21, biased=True), RADAR)
     found = calibrate(frames, played.trail)
