@@ -239,7 +239,7 @@ class TiDecoder:
         if len(buffer) < need:
             return self._segment(length, inner, frames) if at_end else None
         walked = self._walk(length)
-        if walked is None or not walked.fits:
+        if walked is None or not walked.clean:
             return self._segment(length, inner, frames)
         if buffer[8:12] == buffer[inner + 8 : inner + 12] and buffer[16:20] == buffer[inner + 16 : inner + 20]:
             if len(buffer) < length + len(MAGIC):
@@ -247,7 +247,7 @@ class TiDecoder:
                     return None
             elif not buffer.startswith(MAGIC, length):
                 return self._segment(length, inner, frames)
-        return self._emit(walked, frames, doubtful=not walked.complete)
+        return self._emit(walked, frames, doubtful=False)
 
     def _frame_at(self, at: int, stop: int) -> bool:
         """Whether a whole frame without fault lies between two places of the buffer; numbers do not look like that."""

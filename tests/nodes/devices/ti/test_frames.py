@@ -298,6 +298,15 @@ def test_a_lost_end_of_a_few_bytes_does_not_take_the_next_frame_along() -> None:
         assert [frame.number for frame in frames] == [1, 2, 3], lost
 
 
+@pytest.mark.parametrize("left", [8, 12, 16, 20, 24, 33, 36, 40, 44, 48])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_cut_off_in_its_head(kind: str, left: int) -> None:
+    """What is left is taken for the head of a frame whose rest is the next one."""
+    frames = stream(kind, range(5))
+    got, _ = fed([*frames[:2], frames[2][:left], *frames[3:]])
+    assert [frame.number for frame in got if frame.number != 3] == [1, 2, 4, 5]
+
+
 def test_padding_that_is_lost_costs_nothing() -> None:
     frames, counts = fed([plain(1, 11)[:-10], plain(2), plain(3)])
     assert [(frame.number, frame.doubtful) for frame in frames] == [(1, True), (2, False), (3, False)]
@@ -323,6 +332,16 @@ def test_a_head_that_never_becomes_a_frame_is_given_up() -> None:
         decoder.feed(b"\x55" * 4096)
     assert decoder.held < MOST_LENGTH + 8192
     assert [frame.number for frame in decoder.feed(plain(2))] == [2]
+
+
+def test_a_head_with_much_noise_behind_is_the_same_in_any_portions() -> None:
+    """The next magic word comes later than the longest frame could end."""
+    text = with_length(plain(1, announced=200), 4096) + b"\x55" * 70_000 + plain(2)
+    whole, counts = fed([text])
+    parted, parted_counts = fed([text[at : at + 1000] for at in range(0, len(text), 1000)])
+    assert [frame.number for frame in whole] == [frame.number for frame in parted] == [2]
+    assert counts == parted_counts
+    assert counts.corrupt == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

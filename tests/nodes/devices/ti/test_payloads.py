@@ -73,6 +73,17 @@ def test_targets_of_early_firmware_have_another_order(count: int, more: int) -> 
         assert (target.covariance is None, target.gain, target.confidence) == (not more, 0.5 if more else None, None)
 
 
+def test_of_several_lists_of_points_the_first_that_has_some_counts() -> None:
+    places, speeds, snrs, _ = trial.truth(1, 5)
+    empty, first, second = (
+        encoder.plain_points(places[:0], speeds[:0]),
+        encoder.plain_points(places[:3], speeds[:3]),
+        encoder.packed_points(places, speeds, snrs),
+    )
+    assert len(framed(empty, first, second).positions_m) == 3
+    assert len(framed(empty, second, first).positions_m) == 5
+
+
 def test_targets_that_cannot_be_are_dropped() -> None:
     decoder = TiDecoder()
     ghost = Target(1, (float("nan"), 2.0, 1.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
