@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from fusion.records import Int64, People, Record
 from nodes.errors import RequestError, listed, suggestion
-from nodes.fusion import Params, network_of, pipeline_params, rig_of
+from nodes.fusion import Params, network_of, pipeline_params, radar_network_of, rig_of
 from nodes.graph.document import parse
 from nodes.node import Envelope
 from nodes.sessions.cut import facts_from
@@ -204,7 +204,9 @@ def _pipeline(session: SessionReader, params: Params, stack: ExitStack) -> Pipel
         raise SessionError(f"{session.path}: its profile does not load: {error}") from error
     made = pipeline_params(params)
     filters = replace(made.people.filter, keeps_journal=True)
-    return Pipeline(rig, replace(made, people=replace(made.people, filter=filters)), network_of(params))
+    return Pipeline(
+        rig, replace(made, people=replace(made.people, filter=filters)), network_of(params), radar_network_of(params)
+    )
 
 
 # ---------------------------------------------------------------- the work
