@@ -236,12 +236,9 @@ def parse_config(text: str, name: str) -> TiConfig:
     channels = _last(readers, "channelCfg")
     adc = _last(readers, "adcCfg")
     position = _last(readers, "sensorPosition")
-    for reader in readers:
-        if reader.command.name in ("dfeDataOutputMode", "adcbufCfg", "clutterRemoval", "bpmCfg", "extendedMaxVelocity"):
-            reader.numbers()
     sub_frames = tuple(_sub_frame(reader) for reader in readers if reader.command.name == "subFrameCfg")
     frames = tuple(_frame(reader) for reader in readers if reader.command.name == "frameCfg")
-    return TiConfig(
+    config = TiConfig(
         name=name,
         commands=tuple(commands),
         profiles=tuple(_profile(reader) for reader in readers if reader.command.name == "profileCfg"),
@@ -257,6 +254,10 @@ def parse_config(text: str, name: str) -> TiConfig:
         complex_samples=adc is None or adc.whole(1, "output format", 0, 2) != 0,
         mount=None if position is None else _mount(position),
     )
+    for reader in readers:  # After those that are told by name.
+        if reader.command.name in ARGUMENTS:
+            reader.numbers()
+    return config
 
 
 class _Reader:

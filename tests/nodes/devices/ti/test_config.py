@@ -93,6 +93,8 @@ def test_lines_comments_and_ends_of_line() -> None:
         ),
         ("guiMonitor -1 3 0 0 0 0 1", r"detected objects \(argument 2\) is '3': allowed 0 to 2"),
         ("dfeDataOutputMode x", r"dfeDataOutputMode a number \(argument 1\) is 'x': allowed a number"),
+        ("adcCfg x 1", r"line 1: adcCfg a number \(argument 1\) is 'x': allowed a number"),
+        ("channelCfg 15 7 inf\nchannelCfg 15 7 0", r"line 1: channelCfg a number \(argument 3\) is 'inf'"),
         ("sensorStart ä", r"line 1: 'sensorStart ä' has characters that a sensor does not know: allowed ASCII"),
         ("cfarCfg " + "1 " * 130, r"line 1: 267 characters: allowed 255"),
     ],
