@@ -95,7 +95,7 @@ class Params(NodeParams):
     network: NetworkName = DEFAULT
     """Weights of the network that tells what carries no sensor of a wearer of the usual six: a name that
     ``kinefuse models list`` shows, a file of ``kinefuse train imu`` (NAME.npz), or ``none``."""
-    radar_network: RadarNetworkName = NONE
+    radar_network: RadarNetworkName = radar.DEFAULT
     """Weights of the network that makes joints of radar points, for somebody who faces the radar: a name that
     ``kinefuse models list`` shows, a file of ``kinefuse train radar`` (NAME.npz), or ``none``."""
 

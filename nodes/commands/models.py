@@ -52,16 +52,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(as_json: bool) -> int:
-    from nodes.models import inertial, store
+    from nodes.models import inertial, radar, store
 
     rows = [store.describe(card) for card in store.cards().values()]
-    rows += [inertial.describe(name) for name in inertial.shipped()]
+    rows += [{**inertial.describe(name), "tells": "inertial network"} for name in inertial.shipped()]
+    rows += [{**radar.describe(name), "tells": "radar network"} for name in radar.shipped()]
     if as_json:
         print(json.dumps({"models": rows}))
         return 0
     for row in rows:
         where = row["folder"] if row["present"] else f"not here; kinefuse models get {row['name']}"
-        tells = row.get("landmark_set", "inertial network")
+        tells = row.get("landmark_set") or row["tells"]
         print(f"{row['name']}  {row['bytes'] / MEGABYTE:.1f} MB  {row['licence']}  {tells}")
         print(f"  {row['about']}\n  {where}")
     return 0
