@@ -73,6 +73,8 @@ class JointParams:
     inflation: float = 100.0
     """Of one frame's variance: errors stay the same for seconds. With it a camera that tells three times a second is
     not made worse (``benchmarks.radar_fusion``; chosen on subjects 2 and 3 of MARS)."""
+    inflation_alone: float = 10.0
+    """Of somebody of whom nothing but radars has told lately: there is nothing better to be spoilt."""
     floor_m: float = 0.05
     """Standard deviation that no joint is more certain than: a network's idea of a hip is not ours."""
     least_score: float = 0.5
@@ -182,14 +184,16 @@ class Radars:
                 person = bank.nearest(places[row], record.landmark_set, record.measured_ns, near_m)
             if person is None:
                 self._consider_birth(track, places[row], variances[row], record, bank)
-            elif self._is_seen_from_the_front(person, record, bank):
-                bank.apply(person, self._joints(record, places[row], variances[row]))
+                continue
+            alone = not self._is_told_by_others(person, record.measured_ns)
+            if alone or self._faces(person, record.radar):
+                bank.apply(person, self._joints(record, places[row], variances[row], alone=alone))
         ids = record.ids[usable].tolist()
         self._told_since_ns = {
             track: since for track, since in self._told_since_ns.items() if track in ids or track in owners
         }
 
-    def _joints(self, record: RadarJoints, places_m: Float64, variances_m2: Float64) -> Measurement:
+    def _joints(self, record: RadarJoints, places_m: Float64, variances_m2: Float64, *, alone: bool) -> Measurement:
         """Joints [J, 3] of one person as a measurement of those that are joints of our body as well."""
         p, placed = self.params.joints, catalog.attachments(record.landmark_set)
         ours = (placed.segment >= 0) & (np.abs(placed.unit_offset).max(axis=1) == 0.0)
@@ -199,15 +203,13 @@ class Radars:
             np.where(ours, placed.segment, -1),
             places_m,
             np.maximum(variances_m2, p.floor_m**2),
-            p.inflation,
+            p.inflation_alone if alone else p.inflation,
         )
 
-    def _is_seen_from_the_front(self, person: Person, record: RadarJoints, bank: People) -> bool:
-        """Whether somebody faces the radar, as far as is known: radars alone do not tell."""
-        if not self._is_told_by_others(person, record.measured_ns):
-            return True
+    def _faces(self, person: Person, radar: str) -> bool:
+        """Whether somebody faces a radar."""
         forward = quaternion.rotate(quaternion.from_rotvec(person.filter.state.coordinates[_TURN]), _AHEAD)[:2]
-        sight = self.mounts[record.radar].position_world_m[:2] - person.filter.state.coordinates[:2]
+        sight = self.mounts[radar].position_world_m[:2] - person.filter.state.coordinates[:2]
         return float(forward @ sight) > self.params.joints.facing * float(np.linalg.norm(sight))
 
     def _is_told_by_others(self, person: Person, time_ns: int) -> bool:
