@@ -125,7 +125,7 @@ def _displaced_imus(clean: Recording) -> Iterable[Record]:
 
 def _noisy_radar(clean: Recording) -> Iterable[Record]:
     """Each frame of the radar is shifted and its speeds are changed by three times what the filter takes it for."""
-    params = PipelineParams().radar
+    params = PipelineParams().radars.trunk
     noise = RandomStream(_SEED, "injected/radar")
     for item in clean.records:
         if not isinstance(item, RadarPoints):
