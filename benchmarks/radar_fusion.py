@@ -65,7 +65,10 @@ def table(split: str, *, quick: bool, jobs: int) -> dict[str, Any]:
                 for figure in figures
             },
         }
-    costs = [value for row in rows.values() if not row["dark"] for key, value in row.items() if key.endswith("_ratio")]
+    light = [row for row in rows.values() if not row["dark"]]
+    costs = [
+        value for row in light for key, value in row.items() if key.endswith("_ratio") and isinstance(value, float)
+    ]
     return {
         "split": split,
         "clips": list(clips),
