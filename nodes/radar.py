@@ -58,13 +58,6 @@ class Params(NodeParams):
 
         return device_named(value).name
 
-    @field_validator("cfg")
-    @classmethod
-    def _can_be_run(cls, value: str | None) -> str | None:
-        if value is not None:
-            read_config(value)
-        return value
-
     @model_validator(mode="after")
     def _fits(self) -> Params:
         if self.configure and self.cfg is None:
@@ -73,6 +66,8 @@ class Params(NodeParams):
             raise ValueError("cli_port is missing: the sensor is set up there (kinefuse devices lists the ports)")
         if self.cli_port == self.data_port:
             raise ValueError(f"data_port {self.data_port!r} is the cli_port, too: a sensor has two ports, name both")
+        if self.cfg is not None:
+            read_config(self.cfg, _device(self))
         return self
 
     def publishes(self, name: str) -> tuple[str, ...]:
@@ -80,8 +75,12 @@ class Params(NodeParams):
         return (f"{name}/points",)
 
 
-def read_config(path: str) -> TiConfig:
+def read_config(path: str, device: Device | None) -> TiConfig:
     """A ``.cfg`` without errors.
+
+    Args:
+        path: of the file.
+        device: that is to run it; None to guess by the frequency.
 
     Raises:
         ConfigError: with file and line of each error.
@@ -89,7 +88,7 @@ def read_config(path: str) -> TiConfig:
     from nodes.devices.ti.config import ConfigError, check, load_config
 
     config = load_config(Path(path))
-    errors = [finding.text for finding in check(config) if finding.severity == "error"]
+    errors = [finding.text for finding in check(config, device) if finding.severity == "error"]
     if errors:
         raise ConfigError("; ".join(errors))
     return config
@@ -105,7 +104,7 @@ def run(params: Params, context: NodeContext) -> None:
         raise RequestError(
             f"node {context.name!r}: a sensor follows the clock; set session.time: live, or replay a recorded session"
         )
-    config = None if params.cfg is None else read_config(params.cfg)
+    config = None if params.cfg is None else read_config(params.cfg, _device(params))
     if config is not None:
         _tell_of(config, params, context)
     system = open_system(params, config, context)

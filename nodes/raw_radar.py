@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from nodes.errors import RequestError
 from nodes.graph.schema import InputPath
@@ -53,22 +53,25 @@ class Params(NodeParams):
     delay_s: float = Field(0.0, ge=-1.0, le=1.0)
     """Known time from measuring to arrival that no stamp shows; taken off every stamp."""
 
-    @field_validator("cfg")
-    @classmethod
-    def _can_be_run(cls, value: str) -> str:
-        read_setup(value)
-        return value
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Params:
+        read_setup(self.cfg, self.device)
+        return self
 
     def publishes(self, name: str) -> tuple[str, ...]:
         """The points."""
         return (f"{name}/points",)
 
 
-def read_setup(path: str, device: str | None = None) -> RawSetup:
+def read_setup(path: str, device: str | None) -> RawSetup:
     """What a ``.cfg`` makes the sensor send.
 
+    Args:
+        path: of the file.
+        device: name of the sensor; None to guess by the frequency.
+
     Raises:
-        ConfigError: if it cannot be read, or sends no raw samples that can be taken apart.
+        ConfigError: if it cannot be read, or sends no raw samples that can be taken apart; if there is no such device.
     """
     from nodes.devices.dca1000.setup import raw_setup
     from nodes.devices.ti.config import device_named, load_config

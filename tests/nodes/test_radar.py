@@ -355,6 +355,13 @@ def test_a_fault_in_the_cfg_is_told_with_file_and_line_before_anything_starts(tm
         parse_graph(text.replace(b"wrong", b"none"), tmp_path / "graph.yaml")
 
 
+def test_the_cfg_is_judged_by_the_device_that_is_to_run_it() -> None:
+    keys = {"type": "radar", "cli_port": "/dev/a", "data_port": "/dev/b", "cfg": str(CFG)}
+    assert radar.Params.model_validate({**keys, "device": "iwr6843aop"}).device == "IWR6843AOP"
+    with pytest.raises(ValidationError, match="allowed 76 to 81 on xWR1843"):
+        radar.Params.model_validate({**keys, "device": "xWR1843"})
+
+
 def test_the_shipped_graph_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KINEFUSE_RADAR", raising=False)
     loaded = load_graph(REPOSITORY / "graphs" / "radar.yaml")

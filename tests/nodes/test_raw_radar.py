@@ -210,6 +210,12 @@ def test_a_data_session_and_a_configuration_without_raw_samples_are_refused(tmp_
         raw_radar.Params.model_validate({"type": "raw_radar", "cfg": lab.write_cfg(tmp_path, lanes="-1 0 0 0")})
 
 
+@pytest.mark.parametrize(("device", "said"), [("IWR6843AOP", "does not know the antennas"), ("IWR1", "allowed IWR6843")])
+def test_a_device_that_will_not_do_is_refused_before_anything_starts(tmp_path: Path, device: str, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        raw_radar.Params.model_validate({"type": "raw_radar", "cfg": lab.write_cfg(tmp_path), "device": device})
+
+
 def test_the_sensor_is_set_up_on_its_command_line_once_the_card_records_and_stopped_at_the_end(
     card: VirtualCard, tmp_path: Path
 ) -> None:
