@@ -365,7 +365,9 @@ class Pipeline:
         if record.radar not in self.radars.mounts:
             self._refuse(f"radar {record.radar!r} is not in the profile")
             return
-        self.radars.step(self.radars.on_session_clock(record), self.bank)
+        refusal = self.radars.step(self.radars.on_session_clock(record), self.bank)
+        if refusal is not None:
+            self._refuse(f"frames of radar {record.radar!r}: {refusal.replace('_', ' ')}")
 
     def _radar_joints(self, record: RadarJoints) -> None:
         """Joints that a network elsewhere has made of a radar's frame."""

@@ -86,8 +86,6 @@ class JointParams:
     """Nobody is born nearer to somebody who is there: a radar takes an arm for another body now and then."""
     near_m: float = 0.6
     """Joints without a track are the person's whose joints are so near on average."""
-    death_s: float = 3.0
-    """Somebody whom no landmark ever reached is gone when no radar has shown a track for so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +123,8 @@ class Radars:
         self.joints: RadarJoints | None = None
         """What the network has made of the newest frame."""
         self._posing = RadarPosing(weights, self.params.posing) if weights is not None else None
-        self._told_since_ns: dict[int, int] = {}
-        """Since when each track has had joints."""
+        self._told_since_ns: dict[tuple[str, int], int] = {}
+        """Since when each radar has told joints of each track."""
         self._newest_ns: int | None = None
         self.mounts = {mount.name: mount for mount in mounts}
         self.tracker = RadarTracker(mounts, self.params.tracker)
@@ -140,8 +138,16 @@ class Radars:
         offset_ns = round(self.mounts[record.radar].time_offset_s * NS_PER_S)
         return replace(record, measured_ns=record.measured_ns - offset_ns) if offset_ns else record
 
-    def step(self, record: RadarPoints, bank: People) -> None:
-        """Take in a frame of a known radar, its time on the session clock, and tell everyone what it says of them."""
+    def step(self, record: RadarPoints, bank: People) -> str | None:
+        """Take in a frame of a known radar, its time on the session clock, and tell everyone what it says of them.
+
+        Returns:
+            Why nothing was told: the tracker's counter of frames that cannot be used; None where it was.
+        """
+        refusal = self.tracker.refusal(record)
+        if refusal is not None:
+            self.tracker.step(record)  # Counts it.
+            return refusal
         joints = [bank.landmarks_at(person, record.measured_ns, "joints_23") for person in bank.people]
         self._hint(bank.people, joints, record.measured_ns)
         self.tracks = self.tracker.step(record)
@@ -163,6 +169,7 @@ class Radars:
         if self.joints is not None:
             self.tell(self.joints, bank)
         self._bury(bank, record.measured_ns)
+        return None
 
     def tell(self, record: RadarJoints, bank: People) -> None:
         """Tell the joints before a known radar to those whose they are; somebody new may be born of them.
@@ -190,7 +197,9 @@ class Radars:
                 bank.apply(person, self._joints(record, places[row], variances[row], alone=alone))
         ids = record.ids[usable].tolist()
         self._told_since_ns = {
-            track: since for track, since in self._told_since_ns.items() if track in ids or track in owners
+            (radar, track): since
+            for (radar, track), since in self._told_since_ns.items()
+            if radar != record.radar or track in ids or track in owners
         }
 
     def _joints(self, record: RadarJoints, places_m: Float64, variances_m2: Float64, *, alone: bool) -> Measurement:
@@ -221,7 +230,7 @@ class Radars:
         self, track: int, places_m: Float64, variances_m2: Float64, record: RadarJoints, bank: People
     ) -> None:
         """Bear whom radars alone show."""
-        since = self._told_since_ns.setdefault(track, record.measured_ns)
+        since = self._told_since_ns.setdefault((record.radar, track), record.measured_ns)
         waited = record.measured_ns - since >= self.params.joints.birth_s * NS_PER_S
         if waited and bank.quiet_s(record.measured_ns) >= self.params.joints.birth_s:
             variances = variances_m2.mean(1)

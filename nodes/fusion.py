@@ -283,11 +283,14 @@ def _fuse(publisher: _Publisher, context: NodeContext, envelope: Envelope) -> No
         if following is None:
             break
         burst.append(following)
-    due = [item for item in burst if publisher.pipeline.take(item.record)]
+    due = []
+    for item in burst:
+        if publisher.pipeline.take(item.record):
+            due.append(item)
+        publisher.tell_radars(item)
     if due:
         publisher.publish(due[-1].record, due[0])
     publisher.tell_inertial(burst[-1].record, burst[-1])
-    publisher.tell_radars(burst[-1])
 
 
 def _tick(publisher: _Publisher, context: NodeContext) -> None:

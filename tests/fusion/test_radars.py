@@ -218,3 +218,26 @@ def test_weak_joints_hardly_move_somebody_whom_cameras_see(walkers: Recording) -
             told.take(replace(said, positions_m=local[None], sigmas_m=np.full((1, 19, 3), 0.3, np.float32)))
     one, other = light.people(seen[-1]), told.people(seen[-1])
     assert np.linalg.norm(one.positions_m - other.positions_m, axis=-1).max() < 0.03
+
+
+def test_joints_of_several_radars_bear_whom_each_shows() -> None:
+    """Each radar shows somebody of its own: what one tells does not make the other's wait begin anew."""
+    window = replace(ALONE, name="window")
+    pipeline = Pipeline(Rig(radars=(ALONE, window)))
+    for frame in range(20):
+        pipeline.take(joints_record(frame, ids=np.array([5])))
+        pipeline.take(joints_record(frame, np.array([0.0, 1.5, 0.0]), ids=np.array([6]), radar="window"))
+    assert len(pipeline.bank.people) == 2
+
+
+def test_a_frame_that_comes_twice_is_told_once(walkers: Recording) -> None:
+    done = run(walkers)
+    pipeline = done.pipeline
+    assert pipeline.refused == {}
+    before = [person.filter.state.nominal.copy() for person in pipeline.bank.people]
+    tracks = pipeline.radars.tracks
+    pipeline.take([record for record in walkers.records if is_points(record)][-1])
+    assert pipeline.refused == {"frames of radar 'radar1': not newer": 1}
+    assert pipeline.radars.tracks is tracks
+    for person, nominal in zip(pipeline.bank.people, before, strict=True):
+        np.testing.assert_array_equal(person.filter.state.nominal, nominal)

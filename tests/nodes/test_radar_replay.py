@@ -1,19 +1,25 @@
-"""A recorded radar is seen in the viewer as it was live."""
+"""A recorded radar is seen in the viewer as it was live, and gives the same people whenever it is replayed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nodes import replayer
+from calibration.profile import save_profile
+from fusion.pipeline import Pipeline
+from fusion.records import People, RadarJoints, RadarPoints, RadarTracks, Record
+from fusion.synthesis.simulation import Lab
+from nodes import fusion, replayer
 from nodes.node import Envelope, SessionInfo
 from nodes.runtime import LoopbackContext
 from nodes.sessions.reader import SessionReader
 from nodes.sessions.writer import SessionFacts, SessionWriter
+from tests.fusion.labs import Recording, is_picture, recorded, wearer
 from viz.models.options import ViewOptions
 from viz.models.scene import SceneDrawing, SceneModel
 
@@ -91,3 +97,77 @@ def test_a_recorder_takes_points_tracks_and_joints_without_being_asked(session: 
     assert all(STREAMS[name].logged for name in ("points", "tracks", "joints"))
     with SessionReader(session) as reader:
         assert set(reader.topics) == {"radar1/points", "fusion/tracks", "net/joints"}
+
+
+# --- A recorded session through fusion ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def walk() -> Recording:
+    """Somebody who walks before a simulated radar and cameras; for half a second at the end the radar alone tells."""
+    whole = recorded(replace(Lab(), imus=None), [wearer(1)], 2.0)
+    return replace(whole, records=whole.without(lambda record: is_picture(record) and record.measured_ns > 1.5e9))
+
+
+def topic_of(record: Record) -> str:
+    return "radar1/points" if isinstance(record, RadarPoints) else "pose/landmarks"
+
+
+def written(path: Path, records: Iterable[tuple[str, Record]]) -> Path:
+    writer = SessionWriter(path, SessionFacts(name="lab"))
+    for number, (topic, record) in enumerate(records):
+        writer.write(Envelope(topic, number, record.received_ns, 0, record), record.received_ns)
+    writer.close()
+    return path
+
+
+def replayed(session: Path, profile: Path) -> list[tuple[str, Record]]:
+    """A recorded session through replayer and fusion, in data time: all that fusion says."""
+    info = replace(SESSION, profile=str(profile))
+    player = LoopbackContext("replay", session=info)
+    replayer.run(replayer.Params.model_validate({"type": "replayer", "path": str(session), "speed": "max"}), player)
+    context = LoopbackContext("fusion", inputs=["radar1/points", "pose/landmarks"], session=info)
+    sender = context.bus.sender()
+    for envelope in player.published:
+        if not envelope.topic.endswith("/end"):
+            sender.publish(envelope.topic, envelope.record)
+    keys = {"type": "fusion", "inputs": ["*/points", "*/landmarks"]}
+    fusion.run(fusion.Params.model_validate(keys), context)
+    return [(envelope.topic, envelope.record) for envelope in context.published]
+
+
+def bits(told: Iterable[tuple[str, Record]]) -> list[tuple[str, int, tuple[bytes, ...]]]:
+    """Every array of people, tracks and joints, to the last bit."""
+    return [
+        (topic, record.measured_ns, tuple(np.asarray(getattr(record, item.name)).tobytes() for item in fields(record)))
+        for topic, record in told
+        if isinstance(record, People | RadarTracks | RadarJoints)
+    ]
+
+
+def test_a_session_with_a_radar_replayed_twice_gives_the_same_people_to_the_bit(
+    walk: Recording, tmp_path: Path
+) -> None:
+    profile = tmp_path / "lab.toml"
+    save_profile(profile, walk.rig)
+    session = written(tmp_path / "walk.mcap", [(topic_of(record), record) for record in walk.records])
+    first = bits(replayed(session, profile))
+    kinds = {topic for topic, _, _ in first}
+    assert {"fusion/people", "fusion/tracks"} <= kinds
+    assert bits(replayed(session, profile)) == first
+    direct = Pipeline(walk.rig)
+    live = [people for record in walk.records if (people := direct.step(record)) is not None]
+    told = [item for item in first if item[0] == "fusion/people"]
+    assert [item[2] for item in bits(("fusion/people", people) for people in live)] == [item[2] for item in told]
+    assert live[-1].measured_ns > 1.5e9  # told by the radar alone
+
+
+def test_what_fusion_said_of_a_radar_is_recorded_as_it_was(walk: Recording, tmp_path: Path) -> None:
+    profile = tmp_path / "lab.toml"
+    save_profile(profile, walk.rig)
+    said = replayed(written(tmp_path / "walk.mcap", [(topic_of(r), r) for r in walk.records]), profile)
+    again = written(tmp_path / "said.mcap", said)
+    with SessionReader(again) as reader:
+        found = [(envelope.topic, envelope.record) for _, envelope in reader.envelopes()]
+    assert {topic for topic, _ in found} >= {"fusion/people", "fusion/tracks"}
+    assert bits(found) == bits(said)

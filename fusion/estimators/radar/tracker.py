@@ -64,8 +64,9 @@ class TrackerParams:
     life: LifeParams = field(default_factory=LifeParams)
     fold_m_s: float | None = None
     """Radial velocities beyond this fold over to the other side (the configuration's largest velocity); None: never."""
-    late_s: float = 0.15
-    """A frame that is older than the newest one of another radar by more than this is refused."""
+    late_s: float = 0.4
+    """A frame that is older than the newest one of another radar by more than this is refused. Stamps of one radar may
+    be late by 0.3 s (``time_offset_s``), those of another not at all: its frames then come so long after."""
     most_points: int = 512
     """Of a frame with more, the strongest are used."""
     room_m: tuple[float, float, float, float] | None = None
@@ -177,7 +178,7 @@ class RadarTracker:
         A frame that cannot be used is counted and changes nothing.
         """
         self._assignment = np.full(len(record.positions_m), -1, np.int64)
-        refusal = self._refusal(record)
+        refusal = self.refusal(record)
         if refusal is not None:
             self.counters[refusal] += 1
             return self._report(record)
@@ -193,8 +194,8 @@ class RadarTracker:
         self._drop()
         return self._report(record)
 
-    def _refusal(self, record: RadarPoints) -> str | None:
-        """Which counter refuses the frame; None where it can be used."""
+    def refusal(self, record: RadarPoints) -> str | None:
+        """Which counter would refuse a frame now; None where it can be used."""
         if record.radar not in self._mounts:
             return "unknown_radar"
         newest = self.state.newest_ns.get(record.radar)

@@ -22,6 +22,8 @@ from fusion.rig import RadarMount
 
 TRUNK = SEGMENT["t12"]
 _MIN_DISTANCE_M = 0.2
+_LEAST_ACROSS = 1e-3
+"""Straight above or below the radar there is no right and left."""
 _ALWAYS = 0.05
 """Share of a part's points that it keeps when it is still: breathing, and what is not filtered."""
 
@@ -50,7 +52,7 @@ def trunk_cluster(
     surface_m: float,
     moving_m_s: float,
 ) -> TrunkCluster | None:
-    """What one person's points say of the trunk; None where they are too few.
+    """What one person's points say of the trunk; None where they are too few, or straight above the radar.
 
     Args:
         points_m: [N, 3] the person's points, world.
@@ -71,7 +73,10 @@ def trunk_cluster(
         return None
     away /= distance
     right = np.cross(away, mount.r_world_from_radar[:, 2])
-    right /= np.linalg.norm(right)
+    across = float(np.linalg.norm(right))
+    if across < _LEAST_ACROSS:
+        return None
+    right /= across
     offset, drift = expected_offset(mount.position_world_m, joints_m, velocities_m_s, moving_m_s)
     return TrunkCluster(
         position_m=centre - offset + surface_m * away,

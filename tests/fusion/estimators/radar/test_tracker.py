@@ -146,6 +146,21 @@ def test_frames_a_little_out_of_order_give_nearly_the_same() -> None:
     np.testing.assert_allclose(first.velocities_m_s, second.velocities_m_s, atol=0.08)
 
 
+def test_a_radar_whose_stamps_are_late_is_tracked_beside_one_whose_are_not() -> None:
+    """By the session clock its frames are 0.3 s older than those of the other radar that come in with them."""
+    late_ns = 3 * NANOSECONDS // 10
+    doors, windows = walk(DOOR, START, PACE, 60), walk(WINDOW, START, PACE, 60, seed=1)
+    tracker = RadarTracker((DOOR, WINDOW))
+    arrivals = [(record.measured_ns, record) for record in doors]
+    arrivals += [(record.measured_ns + late_ns, record) for record in windows]
+    for _, record in sorted(arrivals, key=lambda item: item[0]):
+        tracks = tracker.step(record)
+    assert tracker.counters["frames"] == 120
+    assert confirmed(tracks) == [1]
+    alone = run(doors)[-1]
+    assert tracks.covariances[0, 0, 0] < alone.covariances[0, 0, 0]
+
+
 def test_frames_that_cannot_be_used_are_counted_and_change_nothing() -> None:
     records = walk(DOOR, START, PACE, 20)
     tracker = RadarTracker([DOOR, WINDOW])

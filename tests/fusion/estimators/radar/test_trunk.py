@@ -90,8 +90,13 @@ def test_all_that_moves_alike_is_expected_to_recede_as_the_trunk_does() -> None:
 
 @pytest.mark.parametrize(
     "points",
-    [about(JOINTS_M[TRUNK], MIN_POINTS - 1), np.empty((0, 3)), about(MOUNT.position_world_m)],
-    ids=["too few", "none", "at the radar itself"],
+    [
+        about(JOINTS_M[TRUNK], MIN_POINTS - 1),
+        np.empty((0, 3)),
+        about(MOUNT.position_world_m),
+        about(MOUNT.position_world_m + np.array([0.0, 0.0, 0.7])),
+    ],
+    ids=["too few", "none", "at the radar itself", "straight above"],
 )
 def test_nothing_is_said_of_what_cannot_be_used(points: Float64) -> None:
     assert cluster(points) is None
