@@ -15,6 +15,9 @@ Cause = Literal[
     "no points", "period",
 ]  # fmt: skip
 
+Key = Literal["data_port", "cli_port"]
+"""Of the graph."""
+
 LEAST_FRAMES = 5
 FULL_LINE = 0.85
 """Share of the line's bytes from which frames do not fit."""
@@ -22,6 +25,11 @@ MUCH_LOST = 0.02
 _PRINTABLE = frozenset(range(32, 127)) | {9, 10, 13}
 _TEXT_SHARE = 0.95
 _LISTED = "kinefuse devices lists the ports"
+_CALLED: dict[Key, str] = {
+    "cli_port": "'Application/User UART' or 'Enhanced'",
+    "data_port": "'Auxiliary Data Port' or 'Standard'",
+}
+"""What the system calls each port of the usual boards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ class LineEvidence:
         return self.share * (self.frames + self.lost) / self.frames if self.frames else self.share
 
 
-def port_trouble(port: str, key: str, trouble: Trouble, error: str, present: tuple[str, ...], *, usb: str) -> Diagnosis:
+def port_trouble(port: str, key: Key, trouble: Trouble, error: str, present: tuple[str, ...]) -> Diagnosis:
     """A port that cannot be opened.
 
     Args:
@@ -82,7 +90,6 @@ def port_trouble(port: str, key: str, trouble: Trouble, error: str, present: tup
         key: of the graph that names it.
         trouble, error: as ``nodes.devices.ports`` tells them.
         present: ports that this machine has.
-        usb: what the port is called by the system.
     """
     if trouble == "denied":
         remedy = (
@@ -97,7 +104,7 @@ def port_trouble(port: str, key: str, trouble: Trouble, error: str, present: tup
         return Diagnosis("port", f"{port}: pyserial is not installed", "Install it: pip install 'kinefuse[serial]'")
     if trouble == "absent":
         remedy = (
-            f"Plug the sensor in and give it power, or correct {key} ({_LISTED}; this one is called {usb}). "
+            f"Plug the sensor in and give it power, or correct {key} ({_LISTED}; this one is called {_CALLED[key]}). "
             f"Ports here: {listed(present)}"
         )
         return Diagnosis("port", f"{port}: there is no such port now", remedy)

@@ -15,6 +15,7 @@ from nodes.devices.ti.console import Console, has_prompt
 from nodes.devices.ti.control import STOP, conversation
 from nodes.devices.ti.diagnosis import (
     Diagnosis,
+    Key,
     LineEvidence,
     asks_for_points,
     diagnose_line,
@@ -136,12 +137,14 @@ class Examination:
         try:
             self._open(name, kind).close()
         except PortError as error:
-            usb = "'Application/User UART' or 'Enhanced'" if kind == "cli" else "'Auxiliary Data Port' or 'Standard'"
-            found = port_trouble(name, f"{kind}_port", error.trouble, str(error), self.present(), usb=usb)
-            self._wrong(f"{kind} port", found)
+            self._wrong_port(name, kind, error)
             return False
         self._add(f"{kind} port", "ok", f"{name} can be opened")
         return True
+
+    def _wrong_port(self, name: str, kind: Literal["cli", "data"], error: PortError) -> None:
+        key: Key = "cli_port" if kind == "cli" else "data_port"
+        self._wrong(f"{kind} port", port_trouble(name, key, error.trouble, str(error), self.present()))
 
     def _open(self, name: str, kind: Literal["cli", "data"]) -> Source:
         return self.opener(name, self.sensor.cli_baud if kind == "cli" else self.sensor.data_baud)
@@ -153,7 +156,11 @@ class Examination:
         sensor = self.sensor
         if sensor.cli_port is None:
             return True
-        source = self._open(sensor.cli_port, "cli")
+        try:
+            source = self._open(sensor.cli_port, "cli")
+        except PortError as error:
+            self._wrong_port(sensor.cli_port, "cli", error)
+            return False
         try:
             answered = self._knock(source)
             if answered:
@@ -161,6 +168,9 @@ class Examination:
                 if sensor.configure and sensor.config is not None:
                     return self._set_up(source, sensor.config)
                 return True
+        except OSError as error:
+            self._wrong_port(sensor.cli_port, "cli", PortError("absent", str(error)))
+            return False
         finally:
             source.close()
         self._wrong("command line", self._why_no_answer(sensor.cli_port))

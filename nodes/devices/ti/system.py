@@ -14,6 +14,7 @@ from nodes.devices.ti.config import TiConfig
 from nodes.devices.ti.control import Control
 from nodes.devices.ti.diagnosis import (
     Diagnosis,
+    Key,
     LineEvidence,
     asks_for_points,
     diagnose_line,
@@ -36,7 +37,7 @@ LOOK_S = 0.004
 """The rest of a frame, a command line that talks and a port that cannot be waited for are looked at so often."""
 SILENT = "silent/"
 """Health counters of sensors that are not heard, with for how many seconds."""
-KEYS = ("data_port", "cli_port")
+KEYS: tuple[Key, ...] = ("data_port", "cli_port")
 """Of the graph."""
 
 Say = Callable[[str], None]
@@ -178,14 +179,13 @@ class RadarSystem:
             watched.told = port.error.trouble
             self._say(self.trouble(port, watched.key).message)
 
-    def trouble(self, port: Port, key: str) -> Diagnosis:
+    def trouble(self, port: Port, key: Key) -> Diagnosis:
         """Why a port cannot be opened."""
         assert port.error is not None
-        usb = "'Application/User UART' or 'Enhanced'" if key == "cli_port" else "'Auxiliary Data Port' or 'Standard'"
-        return port_trouble(port.name, key, port.error.trouble, str(port.error), self._present(), usb=usb)
+        return port_trouble(port.name, key, port.error.trouble, str(port.error), self._present())
 
     @property
-    def ports(self) -> list[tuple[Port, str]]:
+    def ports(self) -> list[tuple[Port, Key]]:
         """With the key that names each."""
         return [(watched.port, watched.key) for watched in self._ports.values()]
 
@@ -311,7 +311,7 @@ class RadarSystem:
 class _Watched:
     """What has been said of a port."""
 
-    def __init__(self, port: Port, key: str) -> None:
+    def __init__(self, port: Port, key: Key) -> None:
         self.port, self.key = port, key
         self.losses = self.opened = 0
         self.told = ""

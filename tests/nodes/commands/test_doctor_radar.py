@@ -20,7 +20,7 @@ from fusion.records import RadarPoints
 from nodes.cli import main
 from nodes.devices import probe
 from nodes.devices.fake import Faults
-from nodes.devices.ports import PortError, SerialSource, Source
+from nodes.devices.ports import Chunk, GoneError, PortError, SerialSource, Source
 from nodes.devices.ti import examine
 from nodes.devices.ti.config import load_config
 from nodes.devices.ti.examine import Examination, Sensor
@@ -205,6 +205,27 @@ def test_ports_that_cannot_be_opened(trouble: Any, remedy: str) -> None:
     findings = Examination(Sensor(cli_port="/dev/a", data_port="/dev/b"), tuple, opener).run(0.1)
     assert [item.name for item in findings if item.state == "wrong"] == ["cli port", "data port"]
     assert all(remedy in item.remedy for item in findings)
+
+
+def test_a_sensor_that_goes_while_it_is_asked_is_a_finding() -> None:
+    class Pulled:
+        descriptor = None
+
+        def read(self) -> list[Chunk]:
+            return []
+
+        def write(self, data: bytes) -> None:
+            raise GoneError("pulled")
+
+        def discard(self) -> None:
+            return
+
+        def close(self) -> None:
+            return
+
+    findings = Examination(Sensor(cli_port="/dev/a", config=load_config(CFG)), tuple, lambda *_: Pulled()).run(0.1)
+    (wrong,) = (item for item in findings if item.state == "wrong")
+    assert (wrong.name, wrong.found) == ("cli port", "/dev/a: there is no such port now")
 
 
 def test_a_graph_is_examined_and_what_is_not_there_is_told(
