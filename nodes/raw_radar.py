@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nodes.devices.dca1000.board import CaptureCard
     from nodes.devices.dca1000.packets import Assembler, RawFrame
     from nodes.devices.dca1000.setup import RawSetup
+    from nodes.devices.ports import Port
     from nodes.devices.ti.control import Control
 
 WAIT_S = 0.02
@@ -121,6 +122,8 @@ class _Capture:
         )
         self._left_out = 0
         self._points = 0
+        self._told: str | None = None
+        """What was said of the command line's port."""
 
     def run(self) -> None:
         """Take packets until the graph stops."""
@@ -132,6 +135,7 @@ class _Capture:
                 now_ns = context.clock.now_ns()
                 if control is not None:
                     control.step(now_ns)
+                    self._watch(control.port)
                 if now_ns - reported_ns >= REPORT_NS:
                     reported_ns = now_ns
                     context.receive(0.0)
@@ -175,6 +179,21 @@ class _Capture:
             snrs_db=found.snrs_db,
         )
         self._context.publish(f"{self._context.name}/points", record)
+
+    def _watch(self, port: Port) -> None:
+        """Say once why the command line's port is not open, and once that it is again."""
+        trouble = None if port.error is None else port.error.trouble
+        if trouble == self._told:
+            return
+        self._told = trouble
+        if port.error is None:
+            self._context.log.warning("%s: is there now", port.name)
+            return
+        from nodes.devices.ti.diagnosis import port_trouble
+        from nodes.radar import ports_here
+
+        found = port_trouble(port.name, "cli_port", port.error.trouble, str(port.error), ports_here())
+        self._context.log.warning("%s", found.message)
 
     def _control(self) -> Control | None:
         """The sensor's command line, where it is ours; it is set up once the card records."""

@@ -197,6 +197,27 @@ def test_a_card_that_is_silent_or_refuses_is_named_with_what_to_look_at(monkeypa
             card.close()
 
 
+def test_a_card_that_cannot_be_reached_and_one_that_is_none_are_named(
+    card: VirtualCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RequestError, match=r"192\.0\.2\.77: .*set card"):
+        CaptureCard(Addresses(card.host, "192.0.2.77", card.command_port, card.data_port), 25.0)
+    monkeypatch.setattr(card, "_answer", lambda datagram: b"not a card")
+    with pytest.raises(RequestError, match=r"127\.0\.0\.2.* is no DCA1000"):
+        CaptureCard(Addresses(card.host, card.card, card.command_port, card.data_port), 25.0)
+
+
+def test_a_command_line_that_is_not_there_is_told_once(
+    card: VirtualCard, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
+    with node(card, lab.write_cfg(tmp_path), cli_port=str(tmp_path / "none")) as context:
+        card.send(frames(1)[0])  # Points come all the same: somebody else may have set the sensor up.
+        context.wait_for(partial(published, context, 1))
+    assert caplog.text.count("none: there is no such port now") == 1
+    assert "correct cli_port" in caplog.text
+
+
 def test_an_address_that_this_computer_has_not_is_named() -> None:
     with pytest.raises(RequestError, match=r"192\.0\.2\.77: .*set host"):
         CaptureCard(Addresses("192.0.2.77", "127.0.0.2", 40_961, 40_962), 25.0)
@@ -210,7 +231,9 @@ def test_a_data_session_and_a_configuration_without_raw_samples_are_refused(tmp_
         raw_radar.Params.model_validate({"type": "raw_radar", "cfg": lab.write_cfg(tmp_path, lanes="-1 0 0 0")})
 
 
-@pytest.mark.parametrize(("device", "said"), [("IWR6843AOP", "does not know the antennas"), ("IWR1", "allowed IWR6843")])
+@pytest.mark.parametrize(
+    ("device", "said"), [("IWR6843AOP", "does not know the antennas"), ("IWR1", "allowed IWR6843")]
+)
 def test_a_device_that_will_not_do_is_refused_before_anything_starts(tmp_path: Path, device: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         raw_radar.Params.model_validate({"type": "raw_radar", "cfg": lab.write_cfg(tmp_path), "device": device})

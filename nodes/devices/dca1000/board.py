@@ -8,6 +8,7 @@ the card's ends it, and how much is missing is not told. ``packets`` does these.
 from __future__ import annotations
 
 import select
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -22,6 +23,8 @@ ANSWER_S = 1.0
 MOST_AT_ONCE = 256
 """Datagrams taken before the graph is asked again."""
 MOST_BYTES = 2048
+_UNREADABLE = (struct.error, AssertionError, ValueError)
+"""What xwr raises on an answer that is none of the card's."""
 PACKAGE = "raw capture needs the package xwr: pip install 'kinefuse[raw-radar]'"
 
 
@@ -82,8 +85,8 @@ class CaptureCard:
         for _ in range(MOST_AT_ONCE):
             try:
                 yield self._socket.recv(MOST_BYTES)
-            except BlockingIOError:
-                return
+            except OSError:
+                return  # Nothing more; or the cable is out, which passes.
 
     def close(self) -> None:
         """Stop recording and let go of the ports."""
@@ -95,7 +98,7 @@ class CaptureCard:
         """A card that does not record may say so."""
         try:
             self._card.stop()
-        except (OSError, self._capture.DCAError):
+        except (OSError, *_UNREADABLE, self._capture.DCAError):
             return
 
     def _ask(self, what: Any) -> None:
@@ -106,6 +109,18 @@ class CaptureCard:
             raise RequestError(
                 f"nobody answers at {self._addresses.card}, UDP port {self._addresses.command_port}: is the DCA1000 on "
                 "5 V, its cable in, its link light on? Its answer must not be held back by a firewall"
+            ) from error
+        except OSError as error:
+            self._let_go()
+            raise RequestError(
+                f"{self._addresses.card}: {error.strerror or error}: set card to the address of the DCA1000, in the "
+                f"network of host {self._addresses.host}"
+            ) from error
+        except _UNREADABLE as error:
+            self._let_go()
+            raise RequestError(
+                f"what answers at {self._addresses.card}, UDP port {self._addresses.command_port}, is no DCA1000 "
+                f"({error}); set card and command_port to the card's"
             ) from error
         except self._capture.DCAError as error:
             self._let_go()

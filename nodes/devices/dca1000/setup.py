@@ -46,7 +46,7 @@ def raw_setup(config: TiConfig, device: Device | None = None) -> RawSetup:
     swap = config.first("adcbufCfg")
     return RawSetup(
         shape=(frame.loops, frame.chirps, ALL_RECEIVERS.bit_count(), profile.samples),
-        swapped=swap is not None and swap.arguments[-3] == "1",
+        swapped=swap is not None and float(swap.arguments[-3]) != 0.0,
         transmitters=tuple(_place(config, board, mask) for mask in config.masks(frame)),
         range_bin_m=derived.range_resolution_m,
         speed_bin_m_s=derived.velocity_resolution_m_s * profile.start_ghz / _centre_ghz(profile),
