@@ -33,7 +33,6 @@ NEEDED_OUT_OF_BOX = (
 )  # fmt: skip
 """And the out-of-box demo of SDK 3 not without these."""
 FRAMES, ADVANCED_FRAMES = 1, 3
-MOST_SWEPT_GHZ = 4.0
 MOST_DUTY = 0.5
 NARROW_RANGE_M = 2.0
 SLOW_M_S = 2.0

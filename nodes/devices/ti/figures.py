@@ -72,7 +72,6 @@ class Figures:
     chirp_s: float
     active_s: float
     """From the first to the end of the last chirp."""
-    swept_ghz: float
     transmitters: int
     """Chirps a loop, one transmitter each."""
     receivers: int
@@ -190,7 +189,6 @@ def figures(config: TiConfig, device: Device | None = None, frame: FrameTiming |
         frame_rate_hz=1.0 / (config.period_s or timing.period_ms * 1e-3),
         chirp_s=chirp_s,
         active_s=loop_s * timing.loops * timing.bursts,
-        swept_ghz=profile.slope_mhz_per_us * profile.ramp_us * 1e-3,
         transmitters=timing.chirps,
         receivers=receivers,
         azimuth_elements=azimuth,
