@@ -43,6 +43,8 @@ class DataLine:
         self.baud = baud
         self.decoder = decoder
         self.received_bytes = 0
+        self.heard_ns = 0
+        """When bytes came last."""
         self._byte_ns = BITS_PER_BYTE * NS_PER_S / baud
         self._portions: deque[tuple[int, int]] = deque(maxlen=_MOST_PORTIONS)
         """Offset behind each portion that was read, and when."""
@@ -66,11 +68,10 @@ class DataLine:
         chunks = self.port.read(now_ns)
         if self.port.opened != self._opened:
             self._opened = self.port.opened
-            self.decoder.end_of_stream()  # The rest of what was being sent when it went never comes.
-            self._end = self.decoder.offset
-            self._portions.clear()
-            self._captured.clear()
+            self.drop_rest()
         arrived: list[Arrived] = []
+        if chunks:
+            self.heard_ns = now_ns
         for chunk in chunks:
             self.received_bytes += len(chunk.data)
             self._captured += chunk.data[-CAPTURED_BYTES:]
@@ -79,6 +80,13 @@ class DataLine:
             self._portions.append((self.decoder.offset, now_ns))
             arrived += [Arrived(frame, self._began_ns(frame, now_ns), now_ns) for frame in frames]
         return arrived
+
+    def drop_rest(self) -> None:
+        """Await no more of the frame that was being sent when the sensor stopped or went."""
+        self.decoder.end_of_stream()
+        self._end = self.decoder.offset
+        self._portions.clear()
+        self._captured.clear()
 
     def tally(self, now_ns: int) -> Tally:
         """Totals so far."""

@@ -27,6 +27,8 @@ from nodes.devices.ti.line import Arrived, DataLine, Tally
 SILENT_NS = 900_000_000
 """A sensor that sends nothing for so long, or for three periods, is named."""
 SILENT_PERIODS = 3.0
+QUIET_NS = 300_000_000
+"""The rest of a frame is not awaited once no byte has come for so long."""
 WAKE_FIRST_NS, WAKE_LAST_NS = 3_000_000_000, 30_000_000_000
 WINDOW_NS = 5_000_000_000
 """What is wrong with frames is judged by so long."""
@@ -90,6 +92,8 @@ class RadarSystem:
         ports = [line.port] if control is None else [control.port, line.port]
         self._ports = {id(port): _Watched(port, key) for port, key in zip(reversed(ports), KEYS, strict=False)}
         self._told: set[str] = set()
+        self._lacking: set[str] = set()
+        """What frames lack, as far as it was said."""
         self._silent = self._named = False
         self._woken_ns, self._wake_ns = 0, WAKE_FIRST_NS
         self._watched_ns = 0
@@ -203,6 +207,8 @@ class RadarSystem:
         limit_ns = max(SILENT_NS, SILENT_PERIODS * (self.clock.period.seconds or 0.0) * NS_PER_S)
         self._silent = now_ns - self._heard_ns > limit_ns
         expected_ns = self._expected_ns()
+        if self._silent and self.line.unframed and now_ns - self.line.heard_ns >= QUIET_NS:
+            self.line.drop_rest()  # What stopped within a frame is as silent as what stopped behind one.
         if not self._silent:
             self._take_back(now_ns)
         elif expected_ns is not None and now_ns - expected_ns > limit_ns:
@@ -247,6 +253,9 @@ class RadarSystem:
         elif found.cause not in self._told:
             self._told.add(found.cause)
             self._say(found.message)
+        for what in self.line.decoder.counts.lacking.keys() - self._lacking:
+            self._lacking.add(what)
+            self._say(f"{self._name}: its frames lack {what}; name the .cfg that it runs: cfg: FILE")
         self._restart_window(now_ns)
 
     def _restart_window(self, now_ns: int) -> None:

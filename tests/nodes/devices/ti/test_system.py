@@ -14,7 +14,7 @@ from nodes.devices.ti import control as control_module
 from nodes.devices.ti.clock import RadarClock
 from nodes.devices.ti.config import TiConfig, load_config, parse_config
 from nodes.devices.ti.control import Control, conversation
-from nodes.devices.ti.encoder import encode_frame, plain_points, statistics
+from nodes.devices.ti.encoder import encode_frame, fixed_points, plain_points, statistics
 from nodes.devices.ti.frames import TiDecoder
 from nodes.devices.ti.line import DataLine
 from nodes.devices.ti.payloads import Statistics
@@ -143,6 +143,29 @@ def test_a_silent_sensor_is_started_again_then_configured_anew_then_more_rarely(
     assert rig.control.configured in (4, 5)
     assert len(rig.said) == 1  # Said once.
     assert rig.system.counters(rig.now_ns)["silent/radar"] > 30
+
+
+def test_a_sensor_that_stopped_within_a_frame_is_silent_and_started_again() -> None:
+    rig = Rig()
+    rig.run(2000, frames=True)
+    assert (rig.sensor.started, rig.sensor.starts) == (True, 1)
+    rig.sensor.answer(b"sensorStop\n")
+    rig.step(5.0, frame(100)[:90])
+    rig.run(3000)
+    assert rig.sensor.starts == 2
+    (named,) = (said for said in rig.said if "no frame for" in said)
+    assert "no byte in" in named
+    assert rig.system.counters(rig.now_ns)["corrupt"] == 1
+
+
+def test_speeds_that_nothing_tells_are_named_with_what_tells_them() -> None:
+    rig = Rig(configure=False)
+    sent = [fixed_points(np.ones((2, 3)), np.ones(2))]
+    for number in range(1, 150):
+        rig.step(50.0, encode_frame(number, sent, layout="sdk1"))
+    (said,) = rig.said
+    assert "the velocity of one Doppler bin" in said
+    assert "cfg:" in said
 
 
 def test_a_sensor_that_forgot_its_configuration_gets_it_without_waiting() -> None:
