@@ -23,10 +23,9 @@ import numpy as np
 from numba import njit
 
 from calibration.radar.body import DEPTHS_M, SHARES, Places
+from fusion.estimators.radar.polar import MEASURES
 from fusion.records import Float64, Int64
 
-RANGE, AZIMUTH, ELEVATION, RADIAL_VELOCITY = range(4)
-MEASURES = 4
 TURN, SHIFT, TIME, BIAS = slice(0, 3), slice(3, 6), 6, 7
 """Parameters: a small turn of the radar about its own axes (rad), its position in the world (m), how late its
 stamps are (s), and how much too far it measures (m)."""
@@ -79,15 +78,6 @@ class Score(NamedTuple):
     """[K] how many points are from each place, by their probabilities,"""
     exposure: Float64
     """[K] and how many would be if its share were 1."""
-
-
-def to_polar(points_m: Float64) -> Float64:
-    """Range, azimuth (positive to the right) and elevation [N, 3] of radar-frame points [N, 3]."""
-    flat = np.hypot(points_m[:, 0], points_m[:, 1])
-    return np.stack(
-        [np.hypot(flat, points_m[:, 2]), np.arctan2(points_m[:, 0], points_m[:, 1]), np.arctan2(points_m[:, 2], flat)],
-        axis=1,
-    )
 
 
 def score(

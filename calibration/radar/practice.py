@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from calibration.radar.likelihood import to_polar
 from calibration.radar.recording import NS_PER_S, Trail
 from fusion.body.skeleton import SEGMENT
+from fusion.estimators.radar.polar import polar_of
 from fusion.maths import quaternion
 from fusion.records import Float64, RadarPoints
 from fusion.rig import RadarMount
@@ -61,7 +61,7 @@ def placed(seed: int, wearer: Wearer, *, level: bool = False) -> Placed:
     trunks = wearer.motion.pose(np.arange(0.0, SECONDS, 0.1))[0][:, SEGMENT["t12"]]
     while True:
         mount = _mount(draw, level)
-        polar = to_polar((trunks - mount.position_world_m) @ mount.r_world_from_radar)
+        polar = polar_of((trunks - mount.position_world_m) @ mount.r_world_from_radar)
         inside = (polar[:, 0] < mount.range_max_m) & (np.abs(polar[:, 1]) < mount.azimuth_fov_rad)
         if (inside & (np.abs(polar[:, 2]) < mount.elevation_fov_rad)).mean() >= _IN_VIEW:
             return Placed(mount, float(draw.uniform(0.0, 0.3)))
@@ -116,7 +116,7 @@ def seen(
 def _disturbed(record: RadarPoints, late_ns: int, biased: bool) -> RadarPoints:
     points = record.positions_m
     if biased:
-        polar = to_polar(points.astype(np.float64)) + BIASES
+        polar = polar_of(points.astype(np.float64)) + BIASES
         points = from_polar(polar[:, 0], polar[:, 1], polar[:, 2]).astype(np.float32)
     return replace(record, measured_ns=record.measured_ns + late_ns, positions_m=points)
 

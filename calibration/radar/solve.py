@@ -21,10 +21,10 @@ from calibration.radar.likelihood import (
     Model,
     Score,
     score,
-    to_polar,
 )
 from calibration.radar.recording import NS_PER_S, Frames, Trail
 from calibration.radar.result import Pose, RadarCalibration, RadarCalibrationParams, Residual
+from fusion.estimators.radar.polar import polar_of
 from fusion.maths import quaternion
 from fusion.records import Array, Float64
 from fusion.rig import RadarMount
@@ -116,7 +116,7 @@ def fit(
     told = shown_frames(frames, body, start.time_offset_s)
     if not len(told.points_m):
         return None
-    measured = np.column_stack([to_polar(told.points_m), told.radial_velocities_m_s])
+    measured = np.column_stack([polar_of(told.points_m), told.radial_velocities_m_s])
     usual = usual_sigmas(params)
     model = Model(usual, *_bounds(measured, usual), _FIRST_CLUTTER, params.full_speed_m_s)
     guess = start

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import radar_calibration as bench
-from calibration.radar.likelihood import to_polar
 from calibration.radar.practice import BIASES, RADAR, effective, placed, walker
 from calibration.radar.result import Finding, Pose, RadarCalibration
+from fusion.estimators.radar.polar import polar_of
 from fusion.synthesis.radars import from_polar
 
 
@@ -67,7 +67,7 @@ def test_the_effective_pose_places_points_whose_angles_are_off() -> None:
     draw = np.random.default_rng(1)
     points = from_polar(draw.uniform(2, 4, 200), draw.uniform(-0.4, 0.4, 200), draw.uniform(-0.2, 0.2, 200))
     world = points @ mount.r_world_from_radar.T
-    told = to_polar(points) + np.array([0.0, *BIASES[1:]])
+    told = polar_of(points) + np.array([0.0, *BIASES[1:]])
     shown = from_polar(told[:, 0], told[:, 1], told[:, 2])
     plain, turned = (
         np.linalg.norm((shown @ rotation.T - world).mean(0))

@@ -13,6 +13,7 @@ from benchmarks.radar_fusion import DARK_FRAMES, FRAMES, KEYS, Stretch
 from benchmarks.scenarios import SCENARIOS, Errors
 from fusion.body.catalog import LANDMARK_SETS
 from fusion.body.skeleton import SEGMENT
+from fusion.pipeline import Pipeline
 from fusion.records import Landmarks3D, Record
 from tests.training.radar.made_up import write_recordings
 
@@ -70,7 +71,7 @@ def test_the_camera_is_away_in_the_dark_and_the_radar_is_left_out(
 ) -> None:
     taken: list[Record] = []
 
-    class Watched(radar_fusion.Pipeline):
+    class Watched(Pipeline):
         def take(self, record: Record) -> bool:
             taken.append(record)
             return super().take(record)

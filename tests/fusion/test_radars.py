@@ -29,8 +29,8 @@ NOWHERE = np.zeros(3)
 def walkers() -> Recording:
     """Two who walk in front of one radar, and four cameras."""
     people = [
-        wearer(1, (Walk(2.0, 0.8),), start_m=(-1.2, -0.7), heading_rad=0.0),
-        wearer(2, (Walk(2.0, 0.8),), start_m=(1.2, 0.9), heading_rad=np.pi),
+        wearer(1, (Walk(distance_m=2.0, speed_m_s=0.8),), start_m=(-1.2, -0.7), heading_rad=0.0),
+        wearer(2, (Walk(distance_m=2.0, speed_m_s=0.8),), start_m=(1.2, 0.9), heading_rad=np.pi),
     ]
     return recorded(replace(Lab(), imus=None), people, SECONDS)
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibration.radar.body import DEPTHS_M, SHARES, Places
-from calibration.radar.likelihood import PARAMETERS, Model, _expected, score, to_polar
+from calibration.radar.likelihood import PARAMETERS, Model, _expected, score
+from fusion.estimators.radar.polar import polar_of
 from fusion.maths import quaternion
 from fusion.records import Float64, Int64
 from fusion.synthesis.radars import from_polar
@@ -29,7 +30,7 @@ def turned(draw: np.random.Generator) -> Float64:
 @settings(deadline=None)
 def test_polar_coordinates_go_both_ways(seed: int) -> None:
     points = np.random.default_rng(seed).normal(size=(8, 3))
-    polar = to_polar(points)
+    polar = polar_of(points)
     np.testing.assert_allclose(from_polar(polar[:, 0], polar[:, 1], polar[:, 2]), points, atol=1e-9)
 
 
@@ -86,7 +87,7 @@ def plain(measured: Float64, first: Int64, places: Places, turn: Float64, pose: 
         sight = places.positions_m[f] - pose[:3]
         distance = np.linalg.norm(sight, axis=1)
         unit = sight / distance[:, None]
-        polar = to_polar((sight - DEPTHS_M[:, None] * unit) @ turn)
+        polar = polar_of((sight - DEPTHS_M[:, None] * unit) @ turn)
         polar[:, 0] += pose[3]
         expected = np.column_stack([polar, (unit * places.velocities_m_s[f]).sum(1)])
         weight = SHARES * (np.minimum(np.abs(expected[:, 3]) / model.full_speed_m_s, 1.0) + 0.02)
@@ -125,7 +126,7 @@ def drawn_points(seed: int, places: Places, turn: Float64, position: Float64, co
         sight = places.positions_m[f] - position
         unit = sight / np.linalg.norm(sight, axis=1, keepdims=True)
         expected = np.column_stack(
-            [to_polar((sight - DEPTHS_M[:, None] * unit) @ turn), (unit * places.velocities_m_s[f]).sum(1)]
+            [polar_of((sight - DEPTHS_M[:, None] * unit) @ turn), (unit * places.velocities_m_s[f]).sum(1)]
         )
         weight = SHARES * (np.minimum(np.abs(expected[:, 3]) / 0.3, 1.0) + 0.02)
         from_body = expected[draw.choice(len(SHARES), count, p=weight / weight.sum())]
