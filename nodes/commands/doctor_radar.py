@@ -18,6 +18,9 @@ from nodes.errors import RequestError, listed
 if TYPE_CHECKING:
     from nodes.devices.ti.examine import Finding, Sensor
 
+CLI_BAUD, DATA_BAUD = 115_200, 921_600
+LEAST_BAUD, MOST_BAUD = 300, 12_000_000
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The words of the command."""
@@ -26,11 +29,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="PORT", help="serial port of the frames")
     parser.add_argument("--cfg", metavar="FILE", help="configuration to check, and to send if there are ports")
     parser.add_argument("--device", metavar="NAME", help="which sensor it is, such as IWR6843AOP; default: guessed")
-    parser.add_argument("--cli-baud", type=int, default=115_200, help="default 115200")
-    parser.add_argument("--data-baud", type=int, default=921_600, help="default 921600")
+    parser.add_argument("--cli-baud", type=_baud, metavar="BAUD", help=f"default {CLI_BAUD}")
+    parser.add_argument("--data-baud", type=_baud, metavar="BAUD", help=f"default {DATA_BAUD}")
     parser.add_argument("--listen", action="store_true", help="do not set the sensor up: it runs already")
     parser.add_argument("--seconds", type=seconds(), help="how long to listen to frames; default 3")
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object")
+
+
+def _baud(text: str) -> int:
+    """An argument type: as the keys of the node."""
+    if text.isdecimal() and LEAST_BAUD <= int(text) <= MOST_BAUD:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no baud rate: allowed {LEAST_BAUD} to {MOST_BAUD}, such as 115200")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,8 +82,9 @@ def _sensors(args: argparse.Namespace) -> dict[str, Sensor]:
     """
     named = [f"--{word}" for word in ("cli", "data", "cfg") if getattr(args, word) is not None]
     if args.graph is not None:
-        if named:
-            raise RequestError(f"{args.graph} and {listed(named)}: name a graph or a sensor, not both")
+        more = [f"--{word}" for word in ("device", "cli-baud", "data-baud") if getattr(args, word.replace("-", "_"))]
+        if named or more:
+            raise RequestError(f"{args.graph} and {listed(named + more)}: name a graph or a sensor, not both")
         return _of_graph(args.graph, listen=args.listen)
     if not named:
         from nodes.radar import ports_here
@@ -123,6 +134,6 @@ def _of_words(args: argparse.Namespace) -> Sensor:
         config=None if args.cfg is None else load_config(Path(args.cfg), args.cfg),
         device=None if args.device is None else device_named(args.device),
         configure=args.cfg is not None and args.cli is not None and not args.listen,
-        cli_baud=args.cli_baud,
-        data_baud=args.data_baud,
+        cli_baud=args.cli_baud or CLI_BAUD,
+        data_baud=args.data_baud or DATA_BAUD,
     )
