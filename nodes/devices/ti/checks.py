@@ -78,6 +78,7 @@ class _Judge:
         yield self.unknown()
         yield self.mode()
         yield self.channels()
+        yield self.profiles()
         for profile in self.config.profiles:
             yield self.profile(profile)
         for frame in self.config.frames:
@@ -195,6 +196,13 @@ class _Judge:
                 "finer; set 15 unless you know why not",
             )  # fmt: skip
 
+    def profiles(self) -> Iterator[Finding]:
+        """Chirps name ramps that are there."""
+        known = {profile.id for profile in self.config.profiles}
+        for chirps in self.config.chirps:
+            if chirps.profile not in known:
+                yield self.say("error", chirps.line, f"profile {chirps.profile} has no profileCfg; add one")
+
     def profile(self, profile: Profile) -> Iterator[Finding]:
         """Band, slope and sampling."""
         device = self.device
@@ -247,7 +255,7 @@ class _Judge:
             )  # fmt: skip
 
     def chirps(self, frame: FrameTiming) -> Iterator[Finding]:
-        """Chirps are defined, by profiles that are there and transmitters that are on."""
+        """Chirps are defined, by transmitters that are on."""
         masks = self.config.masks(frame)
         if frame.chirps > self.device.transmitters:
             yield self.say(
@@ -262,10 +270,6 @@ class _Judge:
                     "error", frame.line, f"chirp {chirp} sends with transmitters {mask}: allowed bits of channelCfg's "
                     f"{self.config.transmitters}; change chirpCfg or channelCfg",
                 )  # fmt: skip
-        known = {profile.id for profile in self.config.profiles}
-        for chirps in self.config.chirps:
-            if chirps.profile not in known:
-                yield self.say("error", chirps.line, f"profile {chirps.profile} has no profileCfg; add one")
         used = [mask for mask in masks if mask]
         if used and len(set(used)) == 1 and frame.chirps > 1:
             yield self.say("warning", frame.line, "all chirps use the same transmitters: angles are no finer for it")

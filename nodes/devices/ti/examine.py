@@ -278,11 +278,14 @@ class Examination:
         wanted_s = seconds if seconds is not None else max(LISTEN_S, LISTEN_PERIODS * (period_s or 0.0))
         begun_ns = time.monotonic_ns()
         frames: list[TiFrame] = []
-        while (now_ns := time.monotonic_ns()) - begun_ns < wanted_s * NS_PER_S:
-            for arrived in line.read(now_ns):
-                clock.step(arrived.frame.number, arrived.began_ns, None)
-                frames.append(arrived.frame)
-            _pause(line.port.descriptor)
+        try:
+            while (now_ns := time.monotonic_ns()) - begun_ns < wanted_s * NS_PER_S:
+                for arrived in line.read(now_ns):
+                    clock.step(arrived.frame.number, arrived.began_ns, None)
+                    frames.append(arrived.frame)
+                _pause(line.port.descriptor)
+        finally:
+            line.port.close()
         evidence = LineEvidence(
             port=name,
             baud=sensor.data_baud,
@@ -299,7 +302,6 @@ class Examination:
             removes_clutter=removes_clutter(config),
             started=self.started,
         )
-        line.port.close()
         self._judge(evidence, frames, clock)
 
     def _judge(self, evidence: LineEvidence, frames: list[TiFrame], clock: RadarClock) -> None:
