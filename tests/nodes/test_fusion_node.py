@@ -22,6 +22,7 @@ from nodes import fusion
 from nodes.graph.clock import ManualClock
 from nodes.node import Envelope, SessionInfo
 from nodes.runtime import LoopbackContext
+from tests.fusion.estimators.radar.bodies import DOOR, WINDOW, walk
 from tests.fusion.scenes import joints_of, landmarks_of, landmarks_record, resting_state, ring, seen_from
 
 FRAME_NS = 33_000_000
@@ -446,6 +447,18 @@ def test_live_a_burst_is_answered_once(profile: Path) -> None:
     assert envelope.cause_published_ns == 10**9 + LATENCY_NS
     assert people.measured_ns == burst[-1].measured_ns + 10**9
     assert people.ids.tolist() == [1]
+
+
+def test_live_tracks_are_told_after_each_frame_of_a_burst(tmp_path: Path) -> None:
+    """Two radars in one burst: what the first one's frame has told is not lost."""
+    path = tmp_path / "radars.toml"
+    save_profile(path, Rig(radars=(DOOR, WINDOW)))
+    frames = [walk(mount, [[0.0, 0.5, 1.1]], [[0.5, 0.0, 0.0]], 1)[0] for mount in (DOOR, WINDOW)]
+    context = Scripted(session(path, "live"), [*frames, frames[1]])
+    fusion.run(params(), context)
+    tracks = [envelope.record for envelope in context.published if envelope.topic == "fuse/tracks"]
+    assert len(tracks) == 2
+    assert context.counters["refused_records"] == 1  # A frame that comes twice.
 
 
 def test_live_it_is_smoothed_when_nothing_waits(profile: Path) -> None:
