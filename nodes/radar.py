@@ -67,7 +67,7 @@ class Params(NodeParams):
         if self.cli_port == self.data_port:
             raise ValueError(f"data_port {self.data_port!r} is the cli_port, too: a sensor has two ports, name both")
         if self.cfg is not None:
-            read_config(self.cfg, _device(self))
+            read_config(self.cfg, _device(self), sent=self.configure)
         return self
 
     def publishes(self, name: str) -> tuple[str, ...]:
@@ -75,19 +75,24 @@ class Params(NodeParams):
         return (f"{name}/points",)
 
 
-def read_config(path: str, device: Device | None) -> TiConfig:
-    """A ``.cfg`` without errors.
+def read_config(path: str, device: Device | None, *, sent: bool) -> TiConfig:
+    """A ``.cfg`` that will do.
 
     Args:
         path: of the file.
         device: that is to run it; None to guess by the frequency.
+        sent: whether it is to be sent, and must be without errors then; one that the sensor runs already need only
+            tell period and chirps.
 
     Raises:
         ConfigError: with file and line of each error.
     """
-    from nodes.devices.ti.config import ConfigError, check, load_config
+    from nodes.devices.ti.config import ConfigError, check, figures, load_config
 
     config = load_config(Path(path))
+    if not sent:
+        figures(config, device)
+        return config
     errors = [finding.text for finding in check(config, device) if finding.severity == "error"]
     if errors:
         raise ConfigError("; ".join(errors))
@@ -104,7 +109,7 @@ def run(params: Params, context: NodeContext) -> None:
         raise RequestError(
             f"node {context.name!r}: a sensor follows the clock; set session.time: live, or replay a recorded session"
         )
-    config = None if params.cfg is None else read_config(params.cfg, _device(params))
+    config = None if params.cfg is None else read_config(params.cfg, _device(params), sent=params.configure)
     if config is not None:
         _tell_of(config, params, context)
     system = open_system(params, config, context)
@@ -152,7 +157,7 @@ def _tell_of(config: TiConfig, params: Params, context: NodeContext) -> None:
     for line in figures(config, device).lines():
         context.log.info("%s: %s", context.name, line)
     for finding in check(config, device):
-        if finding.severity == "warning":
+        if finding.severity != "note":
             context.log.warning("%s", finding.text)
 
 

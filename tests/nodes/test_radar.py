@@ -362,6 +362,18 @@ def test_the_cfg_is_judged_by_the_device_that_is_to_run_it() -> None:
         radar.Params.model_validate({**keys, "device": "xWR1843"})
 
 
+def test_a_cfg_that_runs_already_need_only_tell_period_and_chirps(tmp_path: Path) -> None:
+    cfg = tmp_path / "running.cfg"
+    cfg.write_text(CFG.read_text().replace("sensorStart\n", ""))
+    keys = {"type": "radar", "cli_port": "/dev/a", "data_port": "/dev/b", "cfg": str(cfg)}
+    with pytest.raises(ValidationError, match="no sensorStart"):
+        radar.Params.model_validate(keys)
+    assert not radar.Params.model_validate({**keys, "configure": False}).configure
+    cfg.write_text(CFG.read_text().replace("frameCfg 0", "% frameCfg 0"))
+    with pytest.raises(ValidationError, match="no frameCfg"):
+        radar.Params.model_validate({**keys, "configure": False})
+
+
 def test_the_shipped_graph_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KINEFUSE_RADAR", raising=False)
     loaded = load_graph(REPOSITORY / "graphs" / "radar.yaml")
