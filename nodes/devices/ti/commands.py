@@ -283,7 +283,7 @@ class _Reader:
         """An argument by its place from 0."""
         word = self.command.arguments[at]
         try:
-            value = float(word)
+            value = math.nan if "_" in word else float(word)  # A sensor stops reading at the stroke.
         except ValueError:
             value = math.nan
         if not least <= value <= most or math.isinf(value):

@@ -85,6 +85,7 @@ def test_lines_comments_and_ends_of_line() -> None:
         ("frameCfg 0 2 16.5 0 100 1 0", r"argument 3\) is '16\.5': allowed whole numbers"),
         ("frameCfg 2 1 16 0 100 1 0", r"last chirp \(argument 2\) is '1': allowed 2 to 511"),
         ("frameCfg 0 2 16 0 nan 1 0", r"is 'nan': allowed"),
+        ("frameCfg 0 2 16 0 1_00 1 0", r"is '1_00': allowed"),
         ("chirpCfg 0 0 0 0 0 0 0 8", r"mask of transmitters \(argument 8\) is '8': allowed 0 to 7"),
         ("channelCfg 0 7 0", r"mask of receivers \(argument 1\) is '0': allowed 1 to 15"),
         (
