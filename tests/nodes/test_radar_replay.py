@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 from calibration.profile import save_profile
+from fusion.body.catalog import landmark_positions
+from fusion.body.skeleton import REFERENCE_LENGTHS_M
 from fusion.pipeline import Pipeline
-from fusion.records import People, RadarJoints, RadarPoints, RadarTracks, Record
+from fusion.records import People, RadarJoints, RadarPoints, RadarTracks, Record, Truth
+from fusion.rig import RadarMount
 from fusion.synthesis.simulation import Lab
 from nodes import fusion, replayer
+from nodes.models import radar
 from nodes.node import Envelope, SessionInfo
 from nodes.runtime import LoopbackContext
 from nodes.sessions.reader import SessionReader
@@ -30,6 +34,7 @@ LIVE_NS = 500 * lab.NS
 """Start of the live session on its clock."""
 STEP_NS = lab.NS // 20
 STEPS = 60
+DARK_NS = 1_500_000_000
 SESSION = SessionInfo(name="lab", profile=None, graph_text="", time="data", headless=True)
 
 
@@ -104,13 +109,33 @@ def test_a_recorder_takes_points_tracks_and_joints_without_being_asked(session: 
 
 @pytest.fixture(scope="module")
 def walk() -> Recording:
-    """Somebody who walks before a simulated radar and cameras; for half a second at the end the radar alone tells."""
-    whole = recorded(replace(Lab(), imus=None), [wearer(1)], 2.0)
-    return replace(whole, records=whole.without(lambda record: is_picture(record) and record.measured_ns > 1.5e9))
+    """Somebody who walks before a simulated radar and cameras, at last before the radar and a network alone."""
+    whole = recorded(replace(Lab(), imus=None), [wearer(1)], 3.0)
+    (mount,) = whole.rig.radars
+    records: list[Record] = []
+    for record in whole.without(lambda record: is_picture(record) and record.measured_ns > DARK_NS):
+        records.append(record)
+        if isinstance(record, RadarPoints) and record.measured_ns > DARK_NS:
+            at_ns = min(whole.truth, key=lambda time_ns: abs(time_ns - record.measured_ns))
+            records.append(joints_of(whole.truth[at_ns], record, mount))
+    return replace(whole, records=tuple(records))
+
+
+def joints_of(truth: Truth, frame: RadarPoints, mount: RadarMount) -> RadarJoints:
+    """What a network elsewhere would say of a frame."""
+    positions, quaternions = (item[0].astype(np.float64) for item in (truth.positions_m, truth.q_world_from_segment))
+    places = landmark_positions("kinect_19", positions, quaternions, REFERENCE_LENGTHS_M)
+    local = ((places - mount.position_world_m) @ mount.r_world_from_radar)[None]
+    return RadarJoints(
+        measured_ns=frame.measured_ns, received_ns=frame.received_ns, radar=frame.radar, landmark_set="kinect_19",
+        ids=np.array([-1]), positions_m=local.astype(np.float32), sigmas_m=np.full((1, 19, 3), 0.1, np.float32),
+        scores=np.ones(1, np.float32),
+    )  # fmt: skip
 
 
 def topic_of(record: Record) -> str:
-    return "radar1/points" if isinstance(record, RadarPoints) else "pose/landmarks"
+    kinds = {RadarPoints: "radar1/points", RadarJoints: "net/joints"}
+    return kinds.get(type(record), "pose/landmarks")
 
 
 def written(path: Path, records: Iterable[tuple[str, Record]]) -> Path:
@@ -126,12 +151,12 @@ def replayed(session: Path, profile: Path) -> list[tuple[str, Record]]:
     info = replace(SESSION, profile=str(profile))
     player = LoopbackContext("replay", session=info)
     replayer.run(replayer.Params.model_validate({"type": "replayer", "path": str(session), "speed": "max"}), player)
-    context = LoopbackContext("fusion", inputs=["radar1/points", "pose/landmarks"], session=info)
+    context = LoopbackContext("fusion", inputs=["radar1/points", "net/joints", "pose/landmarks"], session=info)
     sender = context.bus.sender()
     for envelope in player.published:
         if not envelope.topic.endswith("/end"):
             sender.publish(envelope.topic, envelope.record)
-    keys = {"type": "fusion", "inputs": ["*/points", "*/landmarks"]}
+    keys = {"type": "fusion", "inputs": ["*/points", "net/joints", "*/landmarks"]}
     fusion.run(fusion.Params.model_validate(keys), context)
     return [(envelope.topic, envelope.record) for envelope in context.published]
 
@@ -153,13 +178,18 @@ def test_a_session_with_a_radar_replayed_twice_gives_the_same_people_to_the_bit(
     session = written(tmp_path / "walk.mcap", [(topic_of(record), record) for record in walk.records])
     first = bits(replayed(session, profile))
     kinds = {topic for topic, _, _ in first}
-    assert {"fusion/people", "fusion/tracks"} <= kinds
+    assert {"fusion/people", "fusion/tracks", "fusion/joints"} <= kinds
     assert bits(replayed(session, profile)) == first
-    direct = Pipeline(walk.rig)
+    direct, blind = (Pipeline(walk.rig, radar_network=radar.load(radar.DEFAULT)) for _ in range(2))
     live = [people for record in walk.records if (people := direct.step(record)) is not None]
     told = [item for item in first if item[0] == "fusion/people"]
     assert [item[2] for item in bits(("fusion/people", people) for people in live)] == [item[2] for item in told]
-    assert live[-1].measured_ns > 1.5e9  # told by the radar alone
+    assert live[-1].measured_ns > 2.5e9  # told by the radar alone,
+    for record in walk.records:
+        if not isinstance(record, RadarJoints):
+            blind.take(record)
+    last = blind.people(walk.records[-1])
+    assert not np.array_equal(last.positions_m, direct.people(walk.records[-1]).positions_m)  # and by its joints
 
 
 def test_what_fusion_said_of_a_radar_is_recorded_as_it_was(walk: Recording, tmp_path: Path) -> None:
@@ -169,5 +199,5 @@ def test_what_fusion_said_of_a_radar_is_recorded_as_it_was(walk: Recording, tmp_
     again = written(tmp_path / "said.mcap", said)
     with SessionReader(again) as reader:
         found = [(envelope.topic, envelope.record) for _, envelope in reader.envelopes()]
-    assert {topic for topic, _ in found} >= {"fusion/people", "fusion/tracks"}
+    assert {topic for topic, _ in found} >= {"fusion/people", "fusion/tracks", "fusion/joints"}
     assert bits(found) == bits(said)
