@@ -1,113 +1,26 @@
-"""Weights of the part-based inertial network: those that come with Kinefuse, and files of one's own.
-
-Each file ``NAME.npz`` holds the arrays by name (``fusion.estimators.inertial.packing``) and where they are from; the
-model card ``NAME.md`` beside it tells the same to people. They are made by ``kinefuse train imu``.
-"""
+"""Weights of the part-based inertial network (``fusion.estimators.inertial.packing``)."""
 
 from __future__ import annotations
 
-import json
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodes.errors import listed, suggestion
-from nodes.models.store import ModelError
+from nodes.models.weights import WeightFiles
 
 if TYPE_CHECKING:
     from fusion.estimators.inertial.packing import NetworkWeights
 
-FOLDER = Path(__file__).resolve().parent
 DEFAULT = "imu-parts"
-META = "meta.json"
-"""Name in the file of the text that says where the weights are from."""
-MOST_BYTES = 256_000_000
-"""A file whose arrays unpack to more is none of ours."""
 
 
-def shipped() -> dict[str, Path]:
-    """Files that come with this installation, by name."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.npz"))}
-
-
-def find(name: str) -> Path:
-    """The file of a name, or the path itself where it ends in ``.npz``.
-
-    Raises:
-        ModelError: naming what there is.
-    """
-    known = shipped()
-    if name in known:
-        return known[name]
-    path = Path(name).expanduser()
-    if path.suffix == ".npz":
-        if not path.is_file():
-            raise ModelError(
-                f"network {name}: there is no such file; give a file of kinefuse train imu, or {listed(known)}"
-            )
-        return path
-    raise ModelError(
-        f"network {name!r} is not known{suggestion(name, known)}; known: {listed(known)}, or a file NAME.npz"
-    )
-
-
-def load(name: str) -> NetworkWeights:
-    """The weights of a name or file.
-
-    Raises:
-        ModelError: it is not known, or not a file of such weights; says what is wrong and what to do.
-    """
+def _unpacked(arrays: Mapping[str, Any]) -> NetworkWeights:
     from fusion.estimators.inertial.packing import NetworkWeights
 
-    path = find(name)
-    arrays, _ = _read(path)
-    try:
-        return NetworkWeights.from_arrays(arrays)
-    except ValueError as error:
-        raise ModelError(f"network {path}: {error}; make it with: kinefuse train imu") from error
+    return NetworkWeights.from_arrays(arrays)
 
 
-def arrays_of(path: Path) -> dict[str, Any]:
-    """The arrays of a file, float32, whatever network they are of.
-
-    Raises:
-        ModelError: it is no such file.
-    """
-    return _read(path)[0]
-
-
-def describe(name: str) -> dict[str, Any]:
-    """What ``kinefuse models list`` says of weights.
-
-    Raises:
-        ModelError: see ``load``.
-    """
-    path = find(name)
-    _, meta = _read(path)
-    return {
-        "name": name,
-        "about": str(meta.get("about", "part-based inertial network")),
-        "licence": str(meta.get("licence", "not stated")),
-        "bytes": path.stat().st_size,
-        "present": True,
-        "folder": str(path.parent),
-    }
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays in float32, and what the file says of itself."""
-    import numpy as np
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            total = sum(item.file_size for item in archive.infolist())
-        if total > MOST_BYTES:
-            raise ModelError(f"network {path}: unpacks to {total} bytes, allowed {MOST_BYTES}")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-        meta = json.loads(bytes(arrays.pop(META, np.frombuffer(b"{}", dtype=np.uint8))).decode())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"network {path}: is no file of weights ({error}); make it with: kinefuse train imu"
-        ) from error
-    return {key: array.astype(np.float32) for key, array in arrays.items()}, meta
+FILES = WeightFiles(
+    Path(__file__).resolve().parent, "kinefuse train imu", "part-based inertial network", _unpacked
+)  # fmt: skip
+shipped, find, load, describe, arrays_of = FILES.shipped, FILES.find, FILES.load, FILES.describe, FILES.arrays_of
