@@ -192,6 +192,7 @@ class Radars:
             if person is None:
                 self._consider_birth(track, places[row], variances[row], record, bank)
                 continue
+            bank.vouch(person)
             alone = not self._is_told_by_others(person, record.measured_ns)
             if alone or self._faces(person, record.radar):
                 bank.apply(person, self._joints(record, places[row], variances[row], alone=alone))

@@ -241,3 +241,21 @@ def test_a_frame_that_comes_twice_is_told_once(walkers: Recording) -> None:
     assert pipeline.radars.tracks is tracks
     for person, nominal in zip(pipeline.bank.people, before, strict=True):
         np.testing.assert_array_equal(person.filter.state.nominal, nominal)
+
+
+def test_whom_only_joints_show_stays_while_cameras_show_nobody(walkers: Recording) -> None:
+    """A camera goes on without anybody in its picture for longer than a person lives without being detected."""
+    seen = next(record for record in walkers.records if isinstance(record, Landmarks2D) and record.camera == "cam1")
+    empty = replace(seen, pixels=seen.pixels[:0], scores=seen.scores[:0])
+
+    def living(*, told: bool) -> int:
+        pipeline = Pipeline(replace(walkers.rig, radars=(ALONE,)))
+        for frame in range(80):
+            if told or frame < 30:
+                pipeline.take(joints_record(frame))
+            if frame >= 30:
+                pipeline.take(replace(empty, measured_ns=frame * FRAME_NS, received_ns=frame * FRAME_NS))
+        return len(pipeline.bank.people)
+
+    assert living(told=True) == 1
+    assert living(told=False) == 0
