@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodes.commands.arguments import print_json, say
+from nodes.commands.training import Bar, add_going_on, device, learning, limited, refuse_checkpoint
 from nodes.errors import RequestError
 
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ def add_kind(kinds: Any) -> None:
     parser.add_argument("--seed", type=int, help="same seed, same people, same start and same order")
     parser.add_argument("--threads", type=int, help="of the processor")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: cuda where there is one")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in OUT")
-    parser.add_argument("--overwrite", action="store_true", help="begin anew although OUT holds a checkpoint")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_going_on(parser)
     parser.set_defaults(run=run)
 
 
@@ -63,22 +62,18 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RequestError: data, checkpoint or settings are wrong; nothing was overwritten.
     """
-    try:
+    with learning():
         from training.radar_tensor.train import CHECKPOINT, train
-    except ModuleNotFoundError as error:
-        raise RequestError(
-            f"training needs {error.name}, which is not installed: pip install 'kinefuse[learning]'"
-        ) from error
     settings = settings_of(args)
-    if (args.out / CHECKPOINT).exists() and not (args.resume or args.overwrite):
-        raise RequestError(
-            f"{args.out} holds a checkpoint; go on from it with --resume, begin anew with --overwrite, "
-            "or name another folder"
-        )
+    refuse_checkpoint(args, CHECKPOINT)
     root = _synthetic(args) if args.synthetic else args.data
     begun_s = time.monotonic()
-    with _Bar("training") as bar:
-        figures = train(settings, root, args.out, bar.losses, resume=args.resume)
+    with Bar() as bar:
+
+        def tell(step: int, steps: int, found: dict[str, float]) -> None:
+            bar.show(step, steps, f"heat {found['heat']:.3f}  offsets {found['offsets']:.2f} voxels")
+
+        figures = train(settings, root, args.out, tell, resume=args.resume)
     figures["seconds"] = time.monotonic() - begun_s
     if args.json:
         print_json(figures)
@@ -95,34 +90,13 @@ def settings_of(args: argparse.Namespace) -> Settings:
     """
     from training.radar_tensor.train import Settings
 
-    _check(args)
+    limited(args, _LIMITS)
     if not args.synthetic and (args.recordings is not None or args.frames is not None):
         raise RequestError("--recordings and --frames say how much is simulated; they need --synthetic")
     chosen = {name: getattr(args, name) for name in ("size", "epochs", "batch", "seed", "threads")}
     defaults: dict[str, Any] = {"size": "small", "epochs": 6} if args.synthetic else {}
     given = {name: value for name, value in chosen.items() if value is not None}
-    return Settings(mirror=args.mirror or args.synthetic, device=_device(args.device), **{**defaults, **given})
-
-
-def _check(args: argparse.Namespace) -> None:
-    for name, (low, high) in _LIMITS.items():
-        value = getattr(args, name)
-        if value is not None and not low <= value <= high:
-            raise RequestError(f"--{name}: {value}, allowed {low} to {high}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise RequestError(
-            f"--device {name!r} cannot be used: {str(error).splitlines()[0]}; try cpu or auto"
-        ) from error
-    return name
+    return Settings(mirror=args.mirror or args.synthetic, device=device(args.device), **{**defaults, **given})
 
 
 def synthetic_params(args: argparse.Namespace) -> SyntheticParams:
@@ -141,8 +115,8 @@ def _synthetic(args: argparse.Namespace) -> Path:
 
     root: Path = args.out / SYNTHETIC
     if not (args.resume and (root / "Train.json").is_file()):
-        with _Bar("simulating") as bar:
-            write_synthetic(root, synthetic_params(args), bar.count)
+        with Bar("simulating") as bar:
+            write_synthetic(root, synthetic_params(args), bar.show)
     return root
 
 
@@ -160,37 +134,3 @@ def _tell(figures: dict[str, Any], *, simulated: bool) -> None:
         say(f"  95 % intervals hold {100 * figures['test']['coverage_95']:.1f} % of the test errors")
     if simulated:
         say("  learned from simulated people only: this says nothing of a real radar")
-
-
-class _Bar:
-    """A bar on stderr."""
-
-    def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            TextColumn(name),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task("", total=None)
-
-    def __enter__(self) -> _Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def count(self, done: int, total: int) -> None:
-        """Show how much is done."""
-        self._bar.update(self._task, completed=done, total=total)
-
-    def losses(self, step: int, steps: int, figures: dict[str, float]) -> None:
-        """Show a step of training."""
-        text = f"heat {figures['heat']:.3f}  offsets {figures['offsets']:.2f} voxels"
-        self._bar.update(self._task, completed=step, total=steps, description=text)

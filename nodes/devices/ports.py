@@ -99,13 +99,14 @@ class SerialSource:
         except ImportError as error:
             raise PortError("package", "pyserial is not installed") from error
         # TypeError is what pyserial raises on a port that was closed meanwhile, termios.error on one that was pulled.
-        broken = (serial.SerialException, OSError, TypeError, *_termios_errors())
+        broken: tuple[type[Exception], ...] = (serial.SerialException, OSError, TypeError, *_termios_errors())
+        refused: tuple[type[Exception], ...] = (*broken, ValueError)
         # Only a serial port can be held for oneself.
-        own = {"exclusive": True} if "://" not in port and os.name == "posix" else {}
+        own: dict[str, Any] = {"exclusive": True} if "://" not in port and os.name == "posix" else {}
         try:
             self._serial: Any = serial.serial_for_url(port, baudrate=baud, timeout=0, write_timeout=0, **own)
             self._serial.reset_input_buffer()
-        except (*broken, ValueError) as error:
+        except refused as error:
             raise PortError(_trouble(port, error), _words(error)) from error
         self._broken = broken
         self._full: type[Exception] = serial.SerialTimeoutException
@@ -113,9 +114,10 @@ class SerialSource:
         """Of the open file; None on Windows and for URLs that have none."""
 
     def _descriptor(self) -> int | None:
+        without: tuple[type[Exception], ...] = (*self._broken, AttributeError)
         try:
             return int(self._serial.fileno()) if os.name == "posix" else None
-        except (*self._broken, AttributeError):
+        except without:
             return None
 
     def read(self) -> list[Chunk]:
