@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,66 +13,22 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fusion.records import InertialSamples, Record
+from fusion.records import InertialSamples
 from nodes import imu
 from nodes.devices.fake import SITES, FakeBody, FakeParams, Faults
 from nodes.devices.virtual import VirtualMti
 from nodes.errors import RequestError
 from nodes.graph.loader import parse_graph
-from nodes.node import Envelope, SessionInfo
+from tests.nodes.lone import PATIENCE_S, LoneContext
 
 pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
 
-PATIENCE_S = 30.0
 
-
-class SteadyClock:
-    def now_ns(self) -> int:
-        return 1_700_000_000_000_000_000 + time.monotonic_ns()
-
-
-class Context:
-    """A graph of one node: keeps what is published, stops when told."""
+class Context(LoneContext[InertialSamples]):
+    """Of inertial sensors."""
 
     def __init__(self, *, time_mode: str = "live", profile: str | None = None) -> None:
-        self.name = "imus"
-        self.session = SessionInfo(
-            name="test", profile=profile, graph_text="", time=time_mode, headless=True,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.clock = SteadyClock()
-        self.log = logging.getLogger("test.imu")
-        self.counters: dict[str, float] = {}
-        self.inputs: tuple[str, ...] = ()
-        self.started_ns = 0
-        self.records: list[InertialSamples] = []
-        self.is_ready = threading.Event()
-        self._stop = threading.Event()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
-    def ready(self) -> None:
-        self.is_ready.set()
-
-    def publish(self, topic: str, record: Record, cause: Envelope | None = None) -> None:
-        assert topic == "imus/samples"
-        assert isinstance(record, InertialSamples)
-        record.validate()
-        self.records.append(record)
-
-    def receive(self, timeout_s: float) -> Envelope | None:
-        self._stop.wait(timeout_s)
-        return None
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def wait_for(self, condition: Callable[[], bool], what: str = "") -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end_s, (what, self.counters, len(self.records))
-            self._stop.wait(0.01)
+        super().__init__("imus/samples", InertialSamples, time_mode=time_mode, profile=profile)
 
     def rows(self) -> int:
         return sum(len(record.times_ns) for record in self.records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fusion.records import RadarPoints, Record
+from fusion.records import RadarPoints
 from nodes import radar
 from nodes.devices.fake import Faults
 from nodes.devices.ti import control, system
@@ -23,13 +23,12 @@ from nodes.devices.ti.scenes import Recording, load_mars
 from nodes.devices.ti.virtual import Detections, Quirks
 from nodes.errors import RequestError
 from nodes.graph.loader import GraphError, load_graph, parse_graph
-from nodes.node import Clock, Envelope, SessionInfo
+from tests.nodes.lone import PATIENCE_S, LoneContext
 
 pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CFG = REPOSITORY / "graphs" / "radar" / "iwr6843.cfg"
-PATIENCE_S = 30.0
 PERIOD_S = 0.05
 
 
@@ -40,52 +39,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "RETRY_FIRST_S", 0.3)
 
 
-class SteadyClock:
-    def now_ns(self) -> int:
-        return 1_700_000_000_000_000_000 + time.monotonic_ns()
-
-
-class Context:
-    """A graph of one node: keeps what is published, stops when told."""
+class Context(LoneContext[RadarPoints]):
+    """Of a radar."""
 
     def __init__(self, *, time_mode: str = "live", profile: str | None = None) -> None:
-        self.name = "radar"
-        self.session = SessionInfo(
-            name="test", profile=profile, graph_text="", time=time_mode, headless=True,  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.clock: Clock = SteadyClock()
-        self.log = logging.getLogger("test.radar")
-        self.counters: dict[str, float] = {}
-        self.inputs: tuple[str, ...] = ()
-        self.started_ns = 0
-        self.records: list[RadarPoints] = []
-        self._stop = threading.Event()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
-    def ready(self) -> None:
-        return
-
-    def publish(self, topic: str, record: Record, cause: Envelope | None = None) -> None:
-        assert topic == "radar/points"
-        assert isinstance(record, RadarPoints)
-        record.validate()
-        self.records.append(record)
-
-    def receive(self, timeout_s: float) -> Envelope | None:
-        self._stop.wait(timeout_s)
-        return None
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def wait_for(self, condition: Callable[[], bool], what: str = "") -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end_s, (what, self.counters, len(self.records))
-            self._stop.wait(0.01)
+        super().__init__("radar/points", RadarPoints, time_mode=time_mode, profile=profile)
 
 
 def scene(frames: int = 4000, points: int = 20, period_s: float = PERIOD_S) -> Recording:

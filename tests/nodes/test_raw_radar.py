@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,14 +15,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fusion.records import RadarPoints, Record
+from fusion.records import RadarPoints
 from nodes import raw_radar
 from nodes.devices.dca1000 import board
 from nodes.devices.dca1000.board import Addresses, CaptureCard
 from nodes.devices.dca1000.samples import bytes_of
 from nodes.devices.dca1000.virtual import ALIVE, FPGA_CONFIG, PACKET_CONFIG, START, STOP, VERSION, VirtualCard
 from nodes.errors import RequestError
-from nodes.node import Clock, Envelope, SessionInfo
+from tests.nodes.lone import PATIENCE_S, LoneContext
 
 sys.path.insert(0, str(Path(__file__).parent / "devices" / "dca1000"))
 import capture_lab as lab
@@ -32,52 +30,12 @@ import capture_lab as lab
 if importlib.util.find_spec("xwr") is None:
     pytest.skip("xwr is not installed (pip install 'kinefuse[raw-radar]')", allow_module_level=True)
 
-PATIENCE_S = 30.0
 
-
-class SteadyClock:
-    def now_ns(self) -> int:
-        return time.monotonic_ns()
-
-
-class Context:
-    """A graph of one node: keeps what is published, stops when told."""
+class Context(LoneContext[RadarPoints]):
+    """Of a radar."""
 
     def __init__(self, time_mode: str = "live") -> None:
-        self.name = "radar"
-        self.session = SessionInfo(name="t", profile=None, graph_text="", time=time_mode, headless=True)  # type: ignore[arg-type]
-        self.clock: Clock = SteadyClock()
-        self.log = logging.getLogger("test.raw_radar")
-        self.counters: dict[str, float] = {}
-        self.inputs: tuple[str, ...] = ()
-        self.started_ns = 0
-        self.records: list[RadarPoints] = []
-        self._stop = threading.Event()
-
-    @property
-    def stopping(self) -> bool:
-        return self._stop.is_set()
-
-    def ready(self) -> None:
-        return
-
-    def publish(self, topic: str, record: Record, cause: Envelope | None = None) -> None:
-        assert topic == "radar/points"
-        assert isinstance(record, RadarPoints)
-        record.validate()
-        self.records.append(record)
-
-    def receive(self, timeout_s: float) -> Envelope | None:
-        return None
-
-    def stop(self) -> None:
-        self._stop.set()
-
-    def wait_for(self, condition: Callable[[], bool]) -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            assert time.monotonic() < end_s, (self.counters, len(self.records))
-            self._stop.wait(0.01)
+        super().__init__("radar/points", RadarPoints, time_mode=time_mode)
 
 
 @pytest.fixture
