@@ -87,7 +87,10 @@ class RadarPosing:
     def _told(
         self, record: RadarPoints, mount: RadarMount, track: int, points_m: Float64, speeds_m_s: Float64, place: Float64
     ) -> JointsTold | None:
-        poser = self._posers.setdefault((record.radar, track), RadarPoser(self._weights))
+        key = (record.radar, track)
+        if key not in self._posers:
+            self._posers[key] = RadarPoser(self._weights)
+        poser = self._posers[key]
         height = float(mount.position_world_m[2])
         return poser.step(record.measured_ns, points_m, speeds_m_s, place[:2], height)
 

@@ -246,8 +246,9 @@ class Radars:
         passed_ns = time_ns - self._newest_ns if self._newest_ns is not None else 0
         self._newest_ns = max(time_ns, self._newest_ns or time_ns)
         for person in bank.people:
-            alone = int(person.filter.state.measured_ns.max()) == NEVER_NS and not person.wears_imus
-            if alone and person.identity not in self._bound and passed_ns > 0:
+            if person.identity in self._bound or person.wears_imus or passed_ns <= 0:
+                continue
+            if int(person.filter.state.measured_ns.max()) == NEVER_NS:
                 person.missed_ns += passed_ns
 
     def _hint(self, people: Sequence[Person], joints: Sequence[Float64], time_ns: int) -> None:
