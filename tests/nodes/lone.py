@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 from fusion.records import Record
 from nodes.node import Clock, Envelope, SessionInfo
@@ -68,3 +69,28 @@ class LoneContext(Generic[R]):
         while not condition():
             assert time.monotonic() < end_s, (what, self.counters, len(self.records))
             self._stop.wait(0.01)
+
+
+C = TypeVar("C", bound=LoneContext[Any])
+
+
+@contextmanager
+def running(run: Callable[[Any, Any], None], params: Any, context: C) -> Iterator[C]:
+    """A node in a thread; ends with the block, and fails as it has failed."""
+    failed: list[BaseException] = []
+
+    def live() -> None:
+        try:
+            run(params, context)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield context
+    finally:
+        context.stop()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert not failed, failed

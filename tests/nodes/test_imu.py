@@ -19,7 +19,7 @@ from nodes.devices.fake import SITES, FakeBody, FakeParams, Faults
 from nodes.devices.virtual import VirtualMti
 from nodes.errors import RequestError
 from nodes.graph.loader import parse_graph
-from tests.nodes.lone import PATIENCE_S, LoneContext
+from tests.nodes.lone import LoneContext, running
 
 pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
 
@@ -53,23 +53,8 @@ def playing(**keys: Any) -> Iterator[FakeBody]:
 def node(context: Context, **keys: Any) -> Iterator[Context]:
     """The node in a thread; ends with the block."""
     params = imu.Params.model_validate({"type": "imu", **keys})
-    failed: list[BaseException] = []
-
-    def live() -> None:
-        try:
-            imu.run(params, context)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
+    with running(imu.run, params, context):
         yield context
-    finally:
-        context.stop()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-        assert not failed, failed
 
 
 def ports(body: FakeBody) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from nodes.devices.ti.scenes import Recording, load_mars
 from nodes.devices.ti.virtual import Detections, Quirks
 from nodes.errors import RequestError
 from nodes.graph.loader import GraphError, load_graph, parse_graph
-from tests.nodes.lone import PATIENCE_S, LoneContext
+from tests.nodes.lone import LoneContext, running
 
 pytest.importorskip("serial", reason="pyserial is not installed (pip install 'kinefuse[serial]')")
 
@@ -78,23 +78,8 @@ def node(context: Context, sensor: FakeRadar, **keys: Any) -> Iterator[Context]:
     """The node in a thread; ends with the block."""
     where = {"cli_port": sensor.cli_port.shown, "data_port": sensor.data_port.shown, "cfg": str(CFG)}
     params = radar.Params.model_validate({"type": "radar", **where, **keys})
-    failed: list[BaseException] = []
-
-    def live() -> None:
-        try:
-            radar.run(params, context)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
+    with running(radar.run, params, context):
         yield context
-    finally:
-        context.stop()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-        assert not failed, failed
 
 
 def test_a_sensor_is_set_up_heard_and_stopped(caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,7 @@ from nodes.devices.dca1000.board import Addresses, CaptureCard
 from nodes.devices.dca1000.samples import bytes_of
 from nodes.devices.dca1000.virtual import ALIVE, FPGA_CONFIG, PACKET_CONFIG, START, STOP, VERSION, VirtualCard
 from nodes.errors import RequestError
-from tests.nodes.lone import PATIENCE_S, LoneContext
+from tests.nodes.lone import PATIENCE_S, LoneContext, running
 
 sys.path.insert(0, str(Path(__file__).parent / "devices" / "dca1000"))
 import capture_lab as lab
@@ -50,24 +50,9 @@ def node(card: VirtualCard, cfg: str, **keys: Any) -> Iterator[Context]:
     """The node in a thread, once the card records; ends with the block."""
     where = {"host": card.host, "card": card.card, "command_port": card.command_port, "data_port": card.data_port}
     params = raw_radar.Params.model_validate({"type": "raw_radar", "cfg": cfg, **where, **keys})
-    context, failed = Context(), []
-
-    def live() -> None:
-        try:
-            raw_radar.run(params, context)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        assert card.recording.wait(PATIENCE_S), failed
+    with running(raw_radar.run, params, Context()) as context:
+        assert card.recording.wait(PATIENCE_S), context.counters
         yield context
-    finally:
-        context.stop()
-        thread.join(PATIENCE_S)
-        assert not thread.is_alive()
-        assert not failed, failed
 
 
 def frames(count: int, swapped: bool = True) -> list[bytes]:
