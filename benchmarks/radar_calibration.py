@@ -37,6 +37,7 @@ from calibration.radar.practice import RADAR, SECONDS, Placed, effective, exact,
 from calibration.radar.recording import Trail, gather_frames, gather_trail
 from calibration.radar.result import RadarCalibration
 from calibration.radar.solve import calibrate
+from fusion.body.reflection import POINT_AZIMUTH_RAD, POINT_ELEVATION_RAD, POINT_RANGE_M
 from fusion.maths import quaternion
 from fusion.pipeline import Pipeline
 from fusion.records import Float64, People, Truth
@@ -47,9 +48,9 @@ from nodes.commands.arguments import print_json, print_table
 
 GOALS = {"rotation_deg": 2.0, "position_cm": 5.0, "time_ms": 10.0}
 OTHERWISE = RadarParams(
-    range_noise_m=1.5 * 0.088,
-    azimuth_noise_rad=1.5 * math.radians(3.3),
-    elevation_noise_rad=1.5 * math.radians(2.1),
+    range_noise_m=1.5 * POINT_RANGE_M,
+    azimuth_noise_rad=1.5 * POINT_AZIMUTH_RAD,
+    elevation_noise_rad=1.5 * POINT_ELEVATION_RAD,
     full_speed_m_s=0.8,
     clutter_points=6.0,
 )

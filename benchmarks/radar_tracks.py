@@ -341,7 +341,7 @@ def mars_movement_score(path: Path, movement: int, params: TrackerParams) -> dic
             covered += len(confirmed) > 0
             continue
         labelled += 1
-        shift = tracks.positions_m[confirmed, :2] - (truth @ mount.r_world_from_radar.T + mount.position_world_m)[:2]
+        shift = tracks.positions_m[confirmed, :2] - mount.to_world(truth)[:2]
         away = np.hypot(shift[:, 0], shift[:, 1])
         if not len(away) or away.min() > NEAR_M:
             continue

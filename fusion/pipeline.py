@@ -362,8 +362,7 @@ class Pipeline:
 
     def _radar(self, record: RadarPoints) -> None:
         """What a radar's points say of everyone."""
-        if record.radar not in self.radars.mounts:
-            self._refuse(f"radar {record.radar!r} is not in the profile")
+        if not self._knows_radar(record):
             return
         refusal = self.radars.step(self.radars.on_session_clock(record), self.bank)
         if refusal is not None:
@@ -371,13 +370,19 @@ class Pipeline:
 
     def _radar_joints(self, record: RadarJoints) -> None:
         """Joints that a network elsewhere has made of a radar's frame."""
-        if record.radar not in self.radars.mounts:
-            self._refuse(f"radar {record.radar!r} is not in the profile")
+        if not self._knows_radar(record):
             return
         try:
             self.radars.tell(self.radars.on_session_clock(record), self.bank)
         except ValueError as error:
             self._refuse(str(error))
+
+    def _knows_radar(self, record: RadarPoints | RadarJoints) -> bool:
+        """Whether the profile says where a record's radar is; one that it does not is refused."""
+        if record.radar in self.radars.mounts:
+            return True
+        self._refuse(f"radar {record.radar!r} is not in the profile")
+        return False
 
     def _refuse(self, reason: str) -> None:
         if reason not in self.refused and len(self.refused) >= _MAX_REASONS:

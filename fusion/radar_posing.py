@@ -142,7 +142,7 @@ def level_from_world(mount: RadarMount) -> Float64 | None:
 
 def in_world(record: RadarJoints, mount: RadarMount) -> tuple[Float64, Float64, Bool]:
     """Places [P, J, 3] and variances [P, J, 3] along the world's axes, and whose [P] numbers can be used."""
-    places = record.positions_m.astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
+    places = mount.to_world(record.positions_m.astype(np.float64))
     sigmas: Float32 = record.sigmas_m
     variances = sigmas.astype(np.float64) ** 2 @ (mount.r_world_from_radar**2).T
     usable = np.isfinite(places).all((1, 2)) & np.isfinite(variances).all((1, 2)) & (variances > 0.0).all((1, 2))

@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from fusion.body import catalog
-from fusion.body.reflection import MOVING_M_S
+from fusion.body.reflection import MOVING_M_S, POINT_RADIAL_VELOCITY_M_S
 from fusion.body.skeleton import COORDINATE
 from fusion.estimators.camera.association import assign
 from fusion.estimators.radar.limbs import limb_speeds
@@ -60,7 +60,7 @@ class LimbParams:
     min_speed_m_s: float = 0.2
     sigma_m_s: float = 1.0
     """Of a limb's mean, however many points: what reflects stays the same for many frames."""
-    point_sigma_m_s: float = 0.53
+    point_sigma_m_s: float = POINT_RADIAL_VELOCITY_M_S
     """Of one point (MARS recordings)."""
     heard_s: float = 0.1
     """The wearer's sensors were heard within so long."""
@@ -351,5 +351,5 @@ class Radars:
 def _in_world(record: RadarPoints, mount: RadarMount) -> tuple[Bool, Float64, Float64]:
     """Which points [N] can be used, those' places [M, 3] in the world, and their radial velocities [M]."""
     usable = np.isfinite(record.positions_m).all(1) & np.isfinite(record.radial_velocities_m_s)
-    points = record.positions_m[usable].astype(np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
+    points = mount.to_world(record.positions_m[usable].astype(np.float64))
     return usable, points, record.radial_velocities_m_s[usable].astype(np.float64)

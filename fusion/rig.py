@@ -147,6 +147,10 @@ class RadarMount:
             place = f"radar {self.name}: time_offset_s"
             raise RigError(f"{place}: {self.time_offset_s}, expected a finite number of seconds")
 
+    def to_world(self, points_m: Float64) -> Float64:
+        """World places of radar-frame points [..., 3]."""
+        return np.asarray(points_m @ self.r_world_from_radar.T + self.position_world_m)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Subject:

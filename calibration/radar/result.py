@@ -8,6 +8,13 @@ from typing import Any
 
 from calibration.radar.body import BodyParams
 from calibration.radar.coarse import CoarseParams
+from fusion.body.reflection import (
+    MOVING_M_S,
+    POINT_AZIMUTH_RAD,
+    POINT_ELEVATION_RAD,
+    POINT_RADIAL_VELOCITY_M_S,
+    POINT_RANGE_M,
+)
 from fusion.records import Float64
 
 
@@ -39,17 +46,17 @@ class RadarCalibrationParams:
     """Largest time offset, either way."""
     look_s: float = 10.0
     """If nothing fits, so far away it is looked what would, to tell it."""
-    range_m: float = 0.088
+    range_m: float = POINT_RANGE_M
     """Usual noise of a point: range (An and Ogras' MARS recordings against the bones),"""
-    azimuth_rad: float = math.radians(3.3)
-    elevation_rad: float = math.radians(2.1)
-    radial_velocity_m_s: float = 0.53
+    azimuth_rad: float = POINT_AZIMUTH_RAD
+    elevation_rad: float = POINT_ELEVATION_RAD
+    radial_velocity_m_s: float = POINT_RADIAL_VELOCITY_M_S
     noise_low: float = 0.4
     """The noise is learned within these multiples of the usual one."""
     noise_high: float = 2.5
     bias_m: float = 0.04
     """How much too far or too near a radar usually takes surfaces to be: a standard deviation."""
-    full_speed_m_s: float = 0.3
+    full_speed_m_s: float = MOVING_M_S
     """What moves radially at least as fast is always seen."""
     share_points: float = 20.0
     """How often each part of a body reflects is learned; the usual counts as so many points of the part."""

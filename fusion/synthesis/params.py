@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fusion.body.catalog import LANDMARK_SETS
+from fusion.body.reflection import (
+    MOVING_M_S,
+    POINT_AZIMUTH_RAD,
+    POINT_ELEVATION_RAD,
+    POINT_RADIAL_VELOCITY_M_S,
+    POINT_RANGE_M,
+)
 from fusion.body.skeleton import SEGMENT, SEGMENT_NAMES
 from fusion.synthesis.actions import STRICT
 
@@ -200,14 +207,14 @@ class RadarParams:
     mean_points: float = 38.0
     """Of somebody who moves."""
     max_points: int = 64
-    full_speed_m_s: float = 0.3
+    full_speed_m_s: float = MOVING_M_S
     """A surface that moves radially at least as fast is always seen, a slower one in proportion."""
     clutter_points: float = 1.5
     """Mean number of points from nobody."""
-    range_noise_m: float = 0.088
-    azimuth_noise_rad: float = math.radians(3.3)
-    elevation_noise_rad: float = math.radians(2.1)
-    radial_velocity_noise_m_s: float = 0.53
+    range_noise_m: float = POINT_RANGE_M
+    azimuth_noise_rad: float = POINT_AZIMUTH_RAD
+    elevation_noise_rad: float = POINT_ELEVATION_RAD
+    radial_velocity_noise_m_s: float = POINT_RADIAL_VELOCITY_M_S
     radial_velocity_step_m_s: float = 0.356
     miss_share: float = 0.005
     """Share of frames that are lost; the frame counter goes on."""

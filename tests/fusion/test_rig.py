@@ -161,3 +161,14 @@ def test_other_cameras_leave_the_rest_of_the_rig() -> None:
     assert [item.name for item in rig.cameras] == ["front"]
     with pytest.raises(RigError, match="named twice"):
         rig.with_cameras((camera(), camera()))
+
+
+def test_points_of_a_radar_in_the_world() -> None:
+    """It looks along -x from a metre high: what is ahead of it lies nearer to the origin, what is right of it at +y."""
+    mount = RadarMount(
+        name="door",
+        r_world_from_radar=np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+        position_world_m=np.array([3.0, 0.0, 1.0]),
+    )
+    points = np.array([[0.0, 2.0, 0.0], [0.5, 2.0, -1.0]])
+    np.testing.assert_allclose(mount.to_world(points), [[1.0, 0.0, 1.0], [1.0, 0.5, 0.0]])

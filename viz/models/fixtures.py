@@ -86,7 +86,7 @@ def field_lines(radar: RadarMount) -> Lines:
 def _placed(chains: list[Float64], radar: RadarMount, opacity: float) -> Lines:
     """Chains [N, 3] of a radar's frame as lines in the world."""
     local = np.concatenate([np.stack([chain[:-1], chain[1:]], axis=1) for chain in chains])
-    world = local @ radar.r_world_from_radar.T + radar.position_world_m
+    world = radar.to_world(local)
     return Lines(world.astype(np.float32), uniform(colours.RADAR, opacity, len(world)))
 
 

@@ -77,7 +77,7 @@ def radar_dots(record: RadarPoints, mount: RadarMount, share: float, most: int) 
 
 def in_world(places_m: Array, mount: RadarMount) -> Float32:
     """Places [..., 3] of a radar's frame (x right, y forward, z up) in the world, metres."""
-    placed = np.asarray(places_m, dtype=np.float64) @ mount.r_world_from_radar.T + mount.position_world_m
+    placed = mount.to_world(np.asarray(places_m, dtype=np.float64))
     return np.asarray(placed, dtype=np.float32)
 
 

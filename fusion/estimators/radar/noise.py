@@ -8,6 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fusion.body.reflection import (
+    POINT_AZIMUTH_RAD,
+    POINT_ELEVATION_RAD,
+    POINT_RADIAL_VELOCITY_M_S,
+    POINT_RANGE_M,
+)
 from fusion.estimators.radar.polar import RADIAL_VELOCITY
 from fusion.records import Float64
 
@@ -20,10 +26,10 @@ class NoiseParams:
     eight virtual antennas in azimuth, two in elevation).
     """
 
-    range_m: float = 0.088
-    azimuth_rad: float = math.radians(3.3)
-    elevation_rad: float = math.radians(2.1)
-    radial_velocity_m_s: float = 0.53
+    range_m: float = POINT_RANGE_M
+    azimuth_rad: float = POINT_AZIMUTH_RAD
+    elevation_rad: float = POINT_ELEVATION_RAD
+    radial_velocity_m_s: float = POINT_RADIAL_VELOCITY_M_S
     limbs_m_s: float = 0.8
     """Radial velocities of a body's parts about that of its middle."""
     surface_m: float = 0.08

@@ -214,7 +214,7 @@ class RadarTracker:
         usable[usable] = np.linalg.norm(local[usable], axis=1) > _NEAREST_POINT_M
         if self.params.room_m is not None:
             x_from, x_to, y_from, y_to = self.params.room_m
-            world = local @ mount.r_world_from_radar.T + mount.position_world_m
+            world = mount.to_world(local)
             usable &= (world[:, 0] >= x_from) & (world[:, 0] <= x_to) & (world[:, 1] >= y_from) & (world[:, 1] <= y_to)
         rows = np.flatnonzero(usable)
         # One order whatever the record's: sums and first-come rules then do not depend on it, to the last bit.
@@ -225,7 +225,7 @@ class RadarTracker:
         self.counters["points_refused"] += len(local) - len(rows)
         local, rates = local[rows], rates[rows]
         measured = np.column_stack([polar_of(local), rates])
-        places = local @ mount.r_world_from_radar.T + mount.position_world_m
+        places = mount.to_world(local)
         interval_s = (record.measured_ns - self.state.newest_ns.get(record.radar, record.measured_ns)) / NANOSECONDS
         return _Frame(mount, record.measured_ns, rows.astype(np.int64), local, places, measured, interval_s)
 

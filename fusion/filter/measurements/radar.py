@@ -145,8 +145,6 @@ class _Radar:
 
     __slots__ = ()
 
-    holds_pose = False
-
     @property
     def linear(self) -> bool:
         """See ``Measurement``."""
