@@ -1,6 +1,6 @@
 """What the radar gives the filter: in the dark, beside all other sensors, and on people before a real one.
 
-    python -m benchmarks.radar_fusion [--only table,mars] [--split held_out|tune] [--json]
+    python -m benchmarks.radar_fusion [--only table,mars,offset] [--split held_out|tune] [--json]
 
 * ``table``: the rows of ``benchmarks.filter_accuracy`` with and without the simulated radar, whose noise is that
   of the MARS recordings. ``root_mm`` is the pelvis' error, in the two seconds without cameras for the rows named
@@ -12,6 +12,9 @@
   ``joints``: the network tells joints as well, with weights that have not seen the subject. The radar's place is
   calibrated on the other subjects. Needs the data pack (``KINEFUSE_DATA``, else ``../shared/data`` beside the
   checkout).
+* ``offset``: the same recordings, the middle of a person's points against the spine of the Kinect: how it follows
+  where a body that stands and moves so is expected to reflect (slope), and the standard deviation of what is left,
+  with the expected offset taken off and without; across, along and up. Also that of the trunk's radial velocity.
 """
 
 from __future__ import annotations
@@ -29,16 +32,16 @@ from benchmarks.scenarios import NS_PER_S, SCENARIOS, title
 from fusion.body.reflection import MOVING_M_S
 from fusion.body.skeleton import SEGMENT, SEGMENTS
 from fusion.estimators.radar.packing import JOINT_SET, RadarWeights
-from fusion.estimators.radar.trunk import TRUNK, trunk_cluster
+from fusion.estimators.radar.trunk import TRUNK, expected_offset, trunk_cluster
 from fusion.filter.measurements.radar import RadarParams
 from fusion.pipeline import Pipeline
-from fusion.records import Float64, Landmarks3D, RadarPoints, Record, Tick
+from fusion.records import Bool, Float64, Landmarks3D, RadarPoints, Record, Tick
 from fusion.rig import RadarMount, Rig
 from nodes.commands.arguments import print_json, print_table, say
 from nodes.errors import RequestError
 from nodes.models.radar import load
 
-SECTIONS = ("table", "mars")
+SECTIONS = ("table", "mars", "offset")
 MM_PER_M = 1e3
 
 # ---------------------------------------------------------------- the filter's table
@@ -169,6 +172,39 @@ def our_joints(kinect_m: Float64) -> Float64:
     return joints
 
 
+def offset(folder: Path) -> dict[str, Any]:
+    """How well the expected middle of a moving body's points is the real one."""
+    level = mount_at(np.array([0.0, 0.0, FLOOR_M]))
+    rows = []
+    for stretch in (stretch for subject in SUBJECTS for stretch in read_stretches(folder, subject)):
+        joints = our_joints(stretch.joints_m)
+        speeds = np.gradient(joints, stretch.times_ns / NS_PER_S, axis=0)
+        for points, body, speed in zip(stretch.frames, joints, speeds, strict=True):
+            near = _near(points, level, body)
+            if near.sum() < RadarParams().min_points:
+                continue
+            expected, drift = expected_offset(level.position_world_m, body, speed, MOVING_M_S)
+            middle = level.to_world(points[near, :3]).mean(0) - body[TRUNK]
+            sight = body[TRUNK] - level.position_world_m
+            recedes = float(speed[TRUNK] @ sight) / float(np.linalg.norm(sight))
+            rows.append([*middle, *expected, float(np.median(points[near, 3])) - drift - recedes])
+    told = np.array(rows)
+    middle, expected = told[:, :3], told[:, 3:6]
+    return {
+        "frames": len(told),
+        "slope": [float(np.polyfit(expected[:, axis], middle[:, axis], 1)[0]) for axis in range(3)],
+        "sigma_m": (middle - expected).std(axis=0).tolist(),
+        "sigma_without_m": middle.std(axis=0).tolist(),
+        "radial_velocity_sigma_m_s": float(told[:, 6].std()),
+    }
+
+
+def _near(points: Float64, mount: RadarMount, body_m: Float64) -> Bool:
+    """Which points [N] of a frame are a person's."""
+    world = mount.to_world(points[:, :3])
+    return np.asarray(np.linalg.norm(world[:, :2] - body_m[TRUNK, :2], axis=1) < RadarParams().reach_m)
+
+
 def calibrated(stretches: Sequence[Stretch]) -> RadarMount:
     """Where the radar must be for its clusters to lie on the trunks [of other subjects]."""
     params, level = RadarParams(), mount_at(np.array([0.0, 0.0, FLOOR_M]))
@@ -177,10 +213,9 @@ def calibrated(stretches: Sequence[Stretch]) -> RadarMount:
         joints = our_joints(stretch.joints_m)
         speeds = np.gradient(joints, stretch.times_ns / NS_PER_S, axis=0)
         for points, body, speed in zip(stretch.frames, joints, speeds, strict=True):
-            world = points[:, :3] + level.position_world_m
-            near = np.linalg.norm(world[:, :2] - body[TRUNK, :2], axis=1) < params.reach_m
+            near = _near(points, level, body)
             told = trunk_cluster(
-                world[near],
+                level.to_world(points[near, :3]),
                 points[near, 3],
                 level,
                 body,
@@ -294,6 +329,19 @@ def print_figures(figures: dict[str, Any]) -> None:
         print(f"MARS, {found['stretches']} stretches, {found['dark_s']:g} s without the camera")
         print_table(("told by", "", "root mm", "joints mm", "in the light", "joints mm"), rows)
 
+    if "offset" in figures:
+        _print_offset(figures["offset"])
+
+
+def _print_offset(found: dict[str, Any]) -> None:
+    print(f"middle of the points against the spine, {found['frames']} frames")
+    columns = zip(("across", "along", "up"), found["slope"], found["sigma_m"], found["sigma_without_m"], strict=True)
+    rows: list[tuple[str, ...]] = [
+        (name, "", _shown(slope, 2), _shown(own, 3), _shown(other, 3)) for name, slope, own, other in columns
+    ]
+    print_table(("axis", "", "slope", "sigma m", "without"), rows)
+    print(f"radial velocity: {found['radial_velocity_sigma_m_s']:.2f} m/s")
+
 
 def _shown(value: float | None, digits: int = 1) -> str:
     return "-" if value is None or not np.isfinite(value) else f"{value:.{digits}f}"
@@ -309,6 +357,8 @@ def main() -> None:
         figures["table"] = table(given.split, quick=given.quick, jobs=given.jobs)
     if "mars" in wanted:
         figures["mars"] = mars(scenarios.data_folder())
+    if "offset" in wanted:
+        figures["offset"] = offset(scenarios.data_folder())
     if given.json:
         print_json(figures)
     else:

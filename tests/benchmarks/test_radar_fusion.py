@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from benchmarks import radar_fusion
 from benchmarks.radar_fusion import DARK_FRAMES, FRAMES, KEYS, Stretch
 from benchmarks.scenarios import SCENARIOS, Errors
 from fusion.body.catalog import LANDMARK_SETS
+from fusion.body.reflection import MOVING_M_S
 from fusion.body.skeleton import SEGMENT
+from fusion.estimators.radar.trunk import TRUNK, expected_offset
 from fusion.pipeline import Pipeline
 from fusion.records import Landmarks3D, Record
 from tests.training.radar.made_up import write_recordings
@@ -97,3 +100,24 @@ def test_on_the_recordings_the_radar_helps_in_the_dark(data_pack: Path) -> None:
     rows = {radar: [radar_fusion.played(one, mount, None, radar=radar) for one in own] for radar in (False, True)}
     dark = {radar: np.mean([row["dark_root_mm"] for row in found]) for radar, found in rows.items()}
     assert dark[True] < dark[False]
+
+
+def test_points_that_are_where_they_are_expected_leave_no_error(
+    stretch: Stretch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of a frame's points at the trunk and the expected offset from it: slope 1, nothing left."""
+    joints = radar_fusion.our_joints(stretch.joints_m)
+    speeds = np.gradient(joints, stretch.times_ns / 1e9, axis=0)
+    radar_m = np.array([0.0, 0.0, radar_fusion.FLOOR_M])
+    frames = []
+    for body, speed in zip(joints, speeds, strict=True):
+        away, _ = expected_offset(radar_m, body, speed, MOVING_M_S)
+        frames.append(np.tile([*(body[TRUNK] + away - radar_m), 0.3], (8, 1)))
+    placed = replace(stretch, frames=tuple(frames))
+    monkeypatch.setattr(radar_fusion, "read_stretches", lambda folder, subject: [placed])
+    found = radar_fusion.offset(Path())
+    assert found["frames"] == 4 * FRAMES
+    moving = np.array(found["sigma_without_m"]) > 1e-6  # along the line of sight these bodies hardly change
+    assert moving.any()
+    np.testing.assert_allclose(np.array(found["slope"])[moving], 1.0, atol=1e-6)
+    np.testing.assert_allclose(found["sigma_m"], 0.0, atol=1e-9)

@@ -4,9 +4,9 @@ The middle of the points is not the trunk: what moves along the line of sight
 reflects, so the points gather on an arm that swings. Which parts do so is known
 from how the person stands and moves, so the middle that is to be expected is
 computed and taken off. On the MARS recordings the middle of the points follows
-the expected one with a slope of 1.0 across, 1.3 along and 1.2 up, and what is
-left of its error against the spine is 14 cm across (without: 18), 6 cm along (7)
-and 17 cm up (20).
+the expected one with a slope of 0.95 across and along and 1.07 up, and what is
+left of its error against the spine is 14 cm across (without: 19), 5.6 cm along (6.2)
+and 18 cm up (21): ``benchmarks.radar_fusion --only offset``.
 """
 
 from __future__ import annotations

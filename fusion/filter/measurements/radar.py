@@ -28,7 +28,7 @@ class RadarParams:
     """How a frame's points become one measurement of a person's trunk.
 
     The noise is that of the middle of a person's points against the trunk, on
-    the MARS recordings (one frame: 6 cm along, 3.9 deg across, 4.9 deg up, 0.17 m/s),
+    the MARS recordings (one frame: 6 cm along, 4.1 deg across, 5.2 deg up, 0.21 m/s),
     inflated because what reflects stays the same for many frames: so much that a
     camera that tells three times a second is not made worse (``benchmarks.radar_fusion``;
     chosen on subjects 2 and 3).
